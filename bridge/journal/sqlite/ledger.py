@@ -17,10 +17,9 @@ from itertools import islice
 from typing import Final, TypeAlias
 
 import apsw
-import attrs
 
 from bridge.journal.correlation import first_keys, first_records
-from bridge.journal.identity import names_of
+from bridge.journal.identity import name_of, name_of_former
 from bridge.journal.ledger import (
     Record,
     Settled,
@@ -29,6 +28,7 @@ from bridge.journal.ledger import (
     decode_record,
     encode_record,
     encode_waiting,
+    opened,
 )
 from bridge.journal.overlay import MOST_TIES, SIZE, Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
@@ -39,6 +39,7 @@ from bridge.model.keys import OURS
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
+_NONE: Final[Mapping[Place, float]] = {}
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
@@ -56,71 +57,60 @@ _TOGETHER: Final = 1024  # in one transaction, so that nobody waits for it for l
 
 Place: TypeAlias = tuple[str, str]
 """An account and a conversation."""
-Window: TypeAlias = tuple[datetime, str]
-"""Until when the user of a conversation may be written to freely, and the user's name."""
 
 _Found: TypeAlias = Record | bytes
 
 
 class Windows:
-    """The windows of conversations that users' records do not tell, each the latest of its own.
+    """Until when users may be written to freely, as far as their records do not tell, in seconds.
 
-    They are collected over `span` entries: all that follow from entries up to `up_to` are
-    written, and beyond `due_after` the first ones are to be. The writer alone changes what is here.
+    Over `span` entries the latest of each conversation are collected. Then they are written bit by
+    bit, while others are collected. All that follow from entries up to `up_to` are written, and
+    beyond `due_after` there is something to write. The writer alone changes what is here.
     """
 
     def __init__(self, span: int, up_to: int) -> None:
         self._span = span
         self.up_to = up_to
         self.due_after = up_to + span
-        # With the position after which its first entry is. A window stays in its place when it
-        # moves, so that the oldest are first.
-        self._known: dict[Place, tuple[datetime, str, int]] = {}
+        self.latest: dict[Place, float] = {}
+        # Those to be written, and up to where they are all.
+        self._due: dict[Place, float] = {}
+        self._due_up_to = up_to
         self.written = 0  # how many times some of them were
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
-        return bool(self._known)
+        return bool(self.latest or self._due)
 
-    def get(self, place: Place) -> datetime | None:
-        """Return until when the user of a conversation may be written to; in any thread."""
-        known = self._known.get(place)
-        return None if known is None else known[0]
-
-    def keep(self, opened: Mapping[Place, Window], after: int) -> None:
-        """Take note of windows that follow from entries after a position."""
-        for place, (until, name) in opened.items():
-            known = self._known.get(place)
-            since = after if known is None else known[2]
-            if known is None or until > known[0]:
-                self._known[place] = until, name, since
-
-    def first(self, last: int) -> tuple[Mapping[Place, str], int]:
-        """Return the first of them, and whose they are, and what `up_to` is without them.
+    def first(self, last: int) -> tuple[Sequence[Place], int]:
+        """Return the first ones to be written, and what `up_to` is then.
 
         `last` is the position of the newest entry.
         """
-        known = iter(self._known.items())
-        first = {place: name for place, (_, name, _) in islice(known, _TOGETHER)}
-        return first, next((since for _, (_, _, since) in known), last)
+        if not self._due:
+            # In this order: at no moment is a window in neither.
+            self._due, self._due_up_to = self.latest, last
+            self.latest = {}
+        places = list(islice(self._due, _TOGETHER))
+        return places, self._due_up_to if len(places) == len(self._due) else self.up_to
 
     def forget(self, places: Iterable[Place], up_to: int) -> None:
         """Take note that the records tell these windows from now on."""
         self.written += 1  # before it is so, for whoever reads both
         for place in places:
-            del self._known[place]
+            del self._due[place]
         self.up_to = up_to
         self.due_after = up_to + self._span
 
-    def told(self, user: User, opened: Mapping[Place, Window] | None = None) -> User:
-        """Return a user's record with what is known of windows, these being newer."""
-        latest = dict(user.reply_until)
+    def told(self, user: User, newer: Mapping[Place, float] = _NONE) -> User:
+        """Return a user's record with what is known of windows; safe in any thread."""
+        told = dict(user.reply_until)
         for place in user.conversations.items():
-            newer = opened.get(place) if opened else None
-            until = self.get(place) if newer is None else newer[0]
-            if until is not None:
-                latest[place[0]] = max(until.timestamp(), latest.get(place[0], 0.0))
-        return user if latest == user.reply_until else attrs.evolve(user, reply_until=latest)
+            for known in (newer, self.latest, self._due):
+                if (until := known.get(place, 0.0)) > told.get(place[0], 0.0):
+                    told[place[0]] = until
+        return user if told == user.reply_until else opened(user, told)
 
 
 class RecordCache:
@@ -198,7 +188,7 @@ class GroupLedger(Overlay[bytes]):
         self._queues = queues
         self._cache = cache
         self._windows = windows
-        self._opened: dict[Place, Window] = {}
+        self._opened: dict[Place, float] = {}  # beyond what is known
         keys = set(made.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
@@ -243,11 +233,20 @@ class GroupLedger(Overlay[bytes]):
 
     def open(self, user: User, account: str, until: datetime) -> User:
         """See `Ledger.open`; it is written once for many messages."""
-        place = account, user.conversations[account]
-        before = self._opened.get(place)
-        if before is None or until > before[0]:
-            self._change(self._opened, place, (until, user.name))
+        place, seconds = (account, user.conversations[account]), until.timestamp()
+        newer = self._opened
+        if seconds > (newer.get(place) or self._windows.latest.get(place, 0.0)):
+            newer[place] = seconds
         return user
+
+    def undo(self) -> None:
+        """See `Overlay.undo`."""
+        super().undo()
+        known = self._windows.latest
+        found = _windows_of(event for event, _ in self._published)
+        self._opened = {
+            place: until for place, until in found.items() if until > known.get(place, 0.0)
+        }
 
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
@@ -328,16 +327,19 @@ class GroupLedger(Overlay[bytes]):
         known = self._cache.get(name)
         return isinstance(known, User) and known.seen == user.seen
 
-    def write_windows(self, places: Mapping[Place, str], up_to: int, now: int) -> None:
-        """Write the windows of these places, each with its user's name, to their users.
+    def write_windows(self, places: Sequence[Place], up_to: int, now: int) -> None:
+        """Write the windows of these places to their users.
 
         Then those that follow from entries up to a position are all written.
         """
-        names = set(places.values())
-        self._read({digest_of_name(name) for name in names})
-        for user in map(self.find, names):
-            if type(user) is User:
-                self.save(user)
+        names = {conversation: name_of(conversation)[0] for _, conversation in places}
+        self._read(set(map(digest_of_name, names.values())))
+        for account, conversation in places:
+            for name in (names[conversation], name_of_former(conversation)):
+                user = self.find(name)
+                if type(user) is User and user.conversations.get(account) == conversation:
+                    self.records[digest_of_name(user.name)] = user
+                    break
         self.write(now)
         self._connection.execute(
             "REPLACE INTO merged (name, position, merging_up_to, part) "
@@ -345,12 +347,12 @@ class GroupLedger(Overlay[bytes]):
             (up_to,),
         )
 
-    def commit(self, after: int) -> None:
-        """Take note that the transaction is on disk, whose entries come after a position."""
+    def commit(self) -> None:
+        """Take note that the transaction is on disk."""
         if self.queues:
             self._queues.commit(self.queues, self.lanes)
         if self._opened:
-            self._windows.keep(self._opened, after)
+            self._windows.latest.update(self._opened)
 
 
 def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
@@ -359,19 +361,23 @@ def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
     Raises `apsw.Error`.
     """
     up_to: int = connection.execute("SELECT position FROM merged WHERE name = 'windows'").get or 0
-    windows = Windows(span, up_to)
     rows: Iterable[tuple[int, int, bytes]] = connection.execute(
         "SELECT position, at, event FROM entries "
         "WHERE position > ? AND event IS NOT NULL ORDER BY position",
         (up_to,),
     )
-    for position, at, data in rows:
-        event = read_event(data, position, at)
-        if type(event) is Message and event.reply_until is not None:
-            for name in names_of(event)[:1]:
-                place = event.account or "", event.conversation.id
-                windows.keep({place: (event.reply_until, name)}, position - 1)
+    windows = Windows(span, up_to)
+    windows.latest = _windows_of(read_event(data, position, at) for position, at, data in rows)
     return windows
+
+
+def _windows_of(events: Iterable[Event]) -> dict[Place, float]:
+    latest: dict[Place, float] = {}
+    for event in events:
+        if type(event) is Message and event.reply_until is not None:
+            place, until = (event.account or "", event.conversation.id), event.reply_until
+            latest[place] = max(latest.get(place, 0.0), until.timestamp())
+    return latest
 
 
 def _readable(data: bytes) -> Record | None:
