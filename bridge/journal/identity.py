@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from bridge.journal import terms
-from bridge.journal.ledger import Ledger, User, opened
+from bridge.journal.ledger import Ledger, Settled, User, opened
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -45,6 +45,7 @@ _INBOUND: Final = Direction.INBOUND
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _new_user: Final = builder(User)
+_new_settled: Final = builder(Settled)
 
 
 def names_of(event: Event) -> list[str]:
@@ -82,36 +83,45 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         party.user_id,
         party.parent_user_id,
     )
-    noted = ledger.settled.get(where.id)
-    is_noted = noted is not None and noted[0] == said
-    user = noted[1] if noted is not None and is_noted else None
-    if user is None:
-        first = party.phone or party.user_id
-        if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
-            return False
-        name = name_by(message.domain, message.channel, first)
-        found = ledger.find(name)
-        if found is None:
-            # The phone may have been told while the message could not be shown.
-            user = _begun(message, first, name, ledger) if party.phone is not None else None
-            if user is not None:
-                ledger.note_settled(where.id, said, user)
-            return user is not None
-        if type(found) is not User or not _is_as_said(found, first, message):
-            return False
-        user = found
+    settled = ledger.settled.get(where.id)
+    if settled is None or settled.said != said:
+        settled = _settled(message, said, ledger)
     if (
-        message.key in user.unshown
-        or message.received_at.timestamp() > user.seen + _DAY
+        settled is None
+        or message.key in settled.unshown
+        or message.received_at.timestamp() > settled.after
         or not message.owned
-        or account in user.owned
     ):
         return False
-    until = message.reply_until
-    now = user if until is None else ledger.open(user, account, until)
-    if now is not user or not is_noted:
-        ledger.note_settled(where.id, said, now)
+    if message.reply_until is not None:
+        ledger.open(settled, message.reply_until)
     return True
+
+
+def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled | None:
+    """Note whose a message is, unless there is more to look at."""
+    party, account = message.sender, message.account or ""
+    first, where = party.phone or party.user_id, message.conversation
+    if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
+        return None
+    name = name_by(message.domain, message.channel, first)
+    user = ledger.find(name)
+    if user is None and party.phone is not None:
+        # The phone may have been told while the message could not be shown.
+        user = _begun(message, first, name, ledger)
+    elif type(user) is not User or not _is_as_said(user, first, message):
+        return None
+    if type(user) is not User or account in user.owned:
+        return None
+    settled = _new_settled(
+        said=said,
+        place=(account, where.id),
+        after=user.seen + _DAY,
+        unshown=user.unshown,
+        user=user,
+    )
+    ledger.note_settled(settled)
+    return settled
 
 
 def _is_as_said(user: User, first: str, message: Message) -> bool:

@@ -218,14 +218,11 @@ class Overlay(Ledger, Generic[Id]):
             self.unsettle(record)  # else nothing has been noted of somebody new
         self._change(self.records, own, record)
 
-    def open(self, user: User, account: str, until: datetime) -> User:
+    def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`."""
-        seconds = until.timestamp()
-        if seconds <= user.reply_until.get(account, 0.0):
-            return user
-        user = opened(user, {**user.reply_until, account: seconds})
-        self.save(user)
-        return user
+        user, (account, _), seconds = settled.user, settled.place, until.timestamp()
+        if seconds > user.reply_until.get(account, 0.0):
+            self.save(opened(user, {**user.reply_until, account: seconds}))
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
@@ -240,12 +237,13 @@ class Overlay(Ledger, Generic[Id]):
         for conversation in user.conversations.values():
             self.settled.pop(conversation, None)
 
-    def note_settled(self, conversation: str, said: tuple[Any, ...], user: User) -> None:
+    def note_settled(self, settled: Settled) -> None:
         """See `Ledger.note_settled`."""
         if self._is_noting:
             if len(self.settled) >= _SETTLED:
                 self.settled.clear()
-            self.settled[conversation] = said, user
+            _, conversation = settled.place
+            self.settled[conversation] = settled
 
     def queue(self, lane: str) -> Queue | None:
         """See `Ledger.queue`."""

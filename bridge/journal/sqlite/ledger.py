@@ -21,6 +21,7 @@ import apsw
 from bridge.journal.correlation import first_keys, first_records
 from bridge.journal.identity import name_of, name_of_former
 from bridge.journal.ledger import (
+    Place,
     Record,
     Settled,
     User,
@@ -54,9 +55,6 @@ _INSERT, _INSERT_TIES = (
 )
 
 _TOGETHER: Final = 1024  # in one transaction, so that nobody waits for it for long
-
-Place: TypeAlias = tuple[str, str]
-"""An account and a conversation."""
 
 _Found: TypeAlias = Record | bytes
 
@@ -231,13 +229,11 @@ class GroupLedger(Overlay[bytes]):
             return self._windows.told(found, self._opened)
         return found
 
-    def open(self, user: User, account: str, until: datetime) -> User:
+    def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`; it is written once for many messages."""
-        place, seconds = (account, user.conversations[account]), until.timestamp()
-        newer = self._opened
+        place, seconds, newer = settled.place, until.timestamp(), self._opened
         if seconds > (newer.get(place) or self._windows.latest.get(place, 0.0)):
             newer[place] = seconds
-        return user
 
     def undo(self) -> None:
         """See `Overlay.undo`."""
@@ -336,9 +332,10 @@ class GroupLedger(Overlay[bytes]):
         self._read(set(map(digest_of_name, names.values())))
         for account, conversation in places:
             for name in (names[conversation], name_of_former(conversation)):
-                user = self.find(name)
+                user = super().find(name)
                 if type(user) is User and user.conversations.get(account) == conversation:
-                    self.records[digest_of_name(user.name)] = user
+                    if (told := self._windows.told(user)) is not user:
+                        self.records[digest_of_name(user.name)] = told
                     break
         self.write(now)
         self._connection.execute(
