@@ -13,6 +13,7 @@ somebody else. So has one from which somebody writes after its user changed to a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -89,7 +90,7 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     if (
         settled is None
         or message.key in settled.unshown
-        or message.received_at.timestamp() > settled.after
+        or message.received_at > settled.after
         or not message.owned
     ):
         return False
@@ -116,7 +117,7 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
     settled = _new_settled(
         said=said,
         place=(account, where.id),
-        after=user.seen + _DAY,
+        after=datetime.fromtimestamp(user.seen + _DAY, UTC),
         unshown=user.unshown,
         user=user,
     )

@@ -168,12 +168,12 @@ Place: TypeAlias = tuple[str, str]
 class Settled:
     """That messages of a conversation which say this of their user are that `user`'s, at `place`.
 
-    It is to be looked at anew `after` a time, in seconds; `unshown` is as in the user's record.
+    It is to be looked at anew `after` a time; `unshown` is as in the user's record.
     """
 
     said: tuple[Any, ...]
     place: Place
-    after: float
+    after: datetime
     unshown: tuple[str, ...]
     user: User
 

@@ -40,7 +40,7 @@ from bridge.model.keys import OURS
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-_NONE: Final[Mapping[Place, float]] = {}
+_NONE: Final[Mapping[Place, datetime]] = {}
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
@@ -60,7 +60,7 @@ _Found: TypeAlias = Record | bytes
 
 
 class Windows:
-    """Until when users may be written to freely, as far as their records do not tell, in seconds.
+    """Until when users may be written to freely, as far as their records do not tell.
 
     Over `span` entries the latest of each conversation are collected. Then they are written bit by
     bit, while others are collected. All that follow from entries up to `up_to` are written, and
@@ -71,9 +71,9 @@ class Windows:
         self._span = span
         self.up_to = up_to
         self.due_after = up_to + span
-        self.latest: dict[Place, float] = {}
+        self.latest: dict[Place, datetime] = {}
         # Those to be written, and up to where they are all.
-        self._due: dict[Place, float] = {}
+        self._due: dict[Place, datetime] = {}
         self._due_up_to = up_to
         self.written = 0  # how many times some of them were
 
@@ -101,13 +101,14 @@ class Windows:
         self.up_to = up_to
         self.due_after = up_to + self._span
 
-    def told(self, user: User, newer: Mapping[Place, float] = _NONE) -> User:
+    def told(self, user: User, newer: Mapping[Place, datetime] = _NONE) -> User:
         """Return a user's record with what is known of windows; safe in any thread."""
         told = dict(user.reply_until)
         for place in user.conversations.items():
             for known in (newer, self.latest, self._due):
-                if (until := known.get(place, 0.0)) > told.get(place[0], 0.0):
-                    told[place[0]] = until
+                until = known.get(place)
+                if until is not None and until.timestamp() > told.get(place[0], 0.0):
+                    told[place[0]] = until.timestamp()
         return user if told == user.reply_until else opened(user, told)
 
 
@@ -186,7 +187,7 @@ class GroupLedger(Overlay[bytes]):
         self._queues = queues
         self._cache = cache
         self._windows = windows
-        self._opened: dict[Place, float] = {}  # beyond what is known
+        self._opened: dict[Place, datetime] = {}  # beyond what is known
         keys = set(made.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
@@ -231,18 +232,15 @@ class GroupLedger(Overlay[bytes]):
 
     def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`; it is written once for many messages."""
-        place, seconds, newer = settled.place, until.timestamp(), self._opened
-        if seconds > (newer.get(place) or self._windows.latest.get(place, 0.0)):
-            newer[place] = seconds
+        place, newer = settled.place, self._opened
+        before = newer.get(place) or self._windows.latest.get(place)
+        if before is None or until > before:
+            newer[place] = until
 
     def undo(self) -> None:
         """See `Overlay.undo`."""
         super().undo()
-        known = self._windows.latest
-        found = _windows_of(event for event, _ in self._published)
-        self._opened = {
-            place: until for place, until in found.items() if until > known.get(place, 0.0)
-        }
+        self._opened = _windows_of((event for event, _ in self._published), self._windows.latest)
 
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
@@ -368,12 +366,17 @@ def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
     return windows
 
 
-def _windows_of(events: Iterable[Event]) -> dict[Place, float]:
-    latest: dict[Place, float] = {}
+def _windows_of(
+    events: Iterable[Event], known: Mapping[Place, datetime] = _NONE
+) -> dict[Place, datetime]:
+    """Return the latest window of each place that is later than what is known of it."""
+    latest: dict[Place, datetime] = {}
     for event in events:
-        if type(event) is Message and event.reply_until is not None:
-            place, until = (event.account or "", event.conversation.id), event.reply_until
-            latest[place] = max(latest.get(place, 0.0), until.timestamp())
+        if type(event) is Message and (until := event.reply_until) is not None:
+            place = event.account or "", event.conversation.id
+            before = latest.get(place) or known.get(place)
+            if before is None or until > before:
+                latest[place] = until
     return latest
 
 
