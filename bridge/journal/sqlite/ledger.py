@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 import apsw
 
 from bridge.journal.correlation import first_keys, first_records
-from bridge.journal.identity import name_of, name_of_former
+from bridge.journal.identity import name_of
 from bridge.journal.ledger import (
     Place,
     Record,
@@ -168,14 +168,14 @@ class GroupLedger(Overlay[bytes]):
         *,
         events: Sequence[Event] = (),
     ) -> None:
-        made: dict[str, bytes] = {}
+        ids = Ids(digest_of_name)
         for event in events:
             # A message of ours goes by a record of the same name as its key.
             identify = digest_of_name if getattr(event, "id_space", None) == OURS else digest
             for key in first_keys(event):
-                made[key] = identify(key)
+                ids[key] = identify(key)
         super().__init__(
-            Ids(digest_of_name, made),
+            ids,
             stored_queue=queues.by_lane.get,
             stored_lane=queues.lanes.get,
             id_of_name=digest_of_name,
@@ -188,7 +188,7 @@ class GroupLedger(Overlay[bytes]):
         self._cache = cache
         self._windows = windows
         self._opened: dict[Place, datetime] = {}  # beyond what is known
-        keys = set(made.values())
+        keys = set(ids.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
         self.unknown = keys.difference(known)
@@ -326,15 +326,11 @@ class GroupLedger(Overlay[bytes]):
 
         Then those that follow from entries up to a position are all written.
         """
-        names = {conversation: name_of(conversation)[0] for _, conversation in places}
-        self._read(set(map(digest_of_name, names.values())))
-        for account, conversation in places:
-            for name in (names[conversation], name_of_former(conversation)):
-                user = super().find(name)
-                if type(user) is User and user.conversations.get(account) == conversation:
-                    if (told := self._windows.told(user)) is not user:
-                        self.records[digest_of_name(user.name)] = told
-                    break
+        names = {name_of(conversation)[0] for _, conversation in places}
+        self._read(set(map(digest_of_name, names)))
+        for user in map(super().find, names):
+            if type(user) is User and (told := self._windows.told(user)) is not user:
+                self.records[digest_of_name(user.name)] = told
         self.write(now)
         self._connection.execute(
             "REPLACE INTO merged (name, position, merging_up_to, part) "

@@ -71,23 +71,30 @@ async def test_windows_survive_power_loss(path: Path, disk: Disk, over: int) -> 
 
 
 async def test_many_windows_survive_power_loss(path: Path, disk: Disk) -> None:
-    """So it is where more windows have moved than are written in one go."""
+    """So it is where more windows have moved than are written in one go, after each part."""
     everybody = [f"+1650{number:07}" for number in range(2500)]
+    latest = (NOON + timedelta(hours=1) + DAY).timestamp()
+    moments = []
     async with journal_of(path, disk, over=1) as journal:
         for day in range(2):
             until = NOON + timedelta(hours=day) + DAY
             await journal.append(
                 [message(f"{day}{each}", user=each, reply_until=until) for each in everybody]
             )
-        await journal.append([message("last")])
-        restore(disk.after_power_loss(), path.parent / "restart")
-    async with journal_of(path.parent / "restart" / path.name, over=1) as survivor:
-        users = [
-            await survivor.record(name_of(message(user=each).conversation.id)[0])
-            for each in everybody
-        ]
-        found = {user.reply_until[ACCOUNT] for user in users if isinstance(user, User)}
-        assert found == {(NOON + timedelta(hours=1) + DAY).timestamp()}
+            for number in range(6):
+                await journal.append([message(f"{day}-{number}")])
+                moments.append(disk.after_power_loss())
+    for number, files in enumerate(moments[6:]):
+        place = path.parent / f"restart-{number}"
+        restore(files, place)
+        async with journal_of(place / path.name, over=1) as survivor:
+            users = [
+                await survivor.record(name_of(message(user=each).conversation.id)[0])
+                for each in everybody
+            ]
+            assert {user.reply_until[ACCOUNT] for user in users if isinstance(user, User)} == {
+                latest
+            }
 
 
 async def test_the_window_of_a_message_that_waits_survives_power_loss(
