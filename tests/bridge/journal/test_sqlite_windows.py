@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge.errors import JournalError
+from bridge.errors import CodecError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.sqlite import SqliteJournal
@@ -126,6 +126,22 @@ async def test_a_status_that_names_no_account_opens_no_window(path: Path) -> Non
             assert user.conversations.keys() == {ACCOUNT, ""}
             assert user.reply_until == {ACCOUNT: (NOON + DAY).timestamp()}
             await journal.retain()
+
+
+async def test_what_is_not_taken_opens_no_window(path: Path) -> None:
+    """A message that is refused with its neighbour changes no window, and no other goes back."""
+    broken = message("broken", raw={"of no type": object()})
+    further = message("further", reply_until=NOON + 2 * DAY)
+    async with journal_of(path, over=1000) as journal:
+        await journal.append([message("a", reply_until=NOON)])
+        await journal.append([message("b", reply_until=NOON + DAY)])
+        late = [journal.append([message(f"late-{n}", reply_until=NOON)]) for n in range(8)]
+        refused = journal.append([further, broken])
+        *_, error = await asyncio.gather(*late, refused, return_exceptions=True)
+        assert isinstance(error, CodecError)
+        user = await journal.record(name_of(further.conversation.id)[0])
+        assert isinstance(user, User)
+        assert user.reply_until == {ACCOUNT: (NOON + DAY).timestamp()}
 
 
 async def test_windows_outlive_the_messages(path: Path, disk: Disk) -> None:
