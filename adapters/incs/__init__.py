@@ -112,7 +112,7 @@ class Incs:
         both = {wire.NEW_MESSAGE, wire.MESSAGE_CREATED} <= set(settings.callbacks)
         settle = settings.settle if both and settings.settle else None
         self._channels = Channels(settings.channels, name, settle, settings.settle or None)
-        self.accounts = frozenset(str(channel.id) for channel in settings.channels) or None
+        self.accounts = frozenset(each.named for each in settings.channels) or None
 
     def verify(self, callback: Callback, /) -> Verified:
         """Check the token at the end of the path, or the one in the header."""

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.adapter.body import read_embedded
-from bridge.adapter.payload import mapping
+from bridge.adapter.payload import filled, mapping, sole
 from bridge.adapter.reading import JsonObject, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
@@ -21,14 +21,18 @@ from bridge.adapters.incs.statuses import message_status_update, message_status_
 from bridge.adapters.incs.templates import template_update
 from bridge.adapters.rcs import wire as rcs
 from bridge.adapters.rcs.items import translate_item
-from bridge.adapters.whatsapp.envelope import beside
+from bridge.adapters.whatsapp.envelope import BODY, CHANGE, beside
+from bridge.adapters.whatsapp.messages import FROM
 from bridge.adapters.whatsapp.plain import plain_message
-from bridge.adapters.whatsapp.value import PARTS, translate_value
+from bridge.adapters.whatsapp.statuses import RECIPIENT
+from bridge.adapters.whatsapp.value import FIELDS, PARTS, field_of, translate_value
+from bridge.adapters.whatsapp.wire import ENTRY, MESSAGES
 from bridge.errors import Unreadable
-from bridge.model import Event
+from bridge.model import Event, JsonValue
 
 _WHATSAPP: Final = "whatsapp"
-_BODY: Final = frozenset({"event", "channel_id", "business_phone", "message", "received_at"})
+_ITEM: Final = frozenset({*FROM, *RECIPIENT})
+_CALLBACK: Final = frozenset({"event", "channel_id", "business_phone", "message", "received_at"})
 
 
 def translate_callback(
@@ -38,7 +42,10 @@ def translate_callback(
     event, message = body.get("event"), body.get("message")
     if type(message) is str:  # JSON within JSON, as its `content` may be
         inner = read_embedded(message)
-        body = {**body, "message": inner if type(inner) is dict else message}
+        message = inner if type(inner) in (dict, list) else message
+        body = {**body, "message": message}
+    if type(message) is list:
+        body = {**body, "message": _alone(message)}
     read = _read_of(event) if type(event) is str else None
     try:
         if read is not None:
@@ -77,18 +84,60 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
             agent_id=message.get("agentId"),
         )
         return (translate_item(message, scope, "message"),)
+    field, value, more = _inside(message)
+    if field is not None:
+        told = {**more, **body, "message": value}
+        return _whatsapp_message(told, value, channels, received_at, field)
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
 
 
+def _alone(array: list[JsonValue]) -> JsonValue:
+    """Return the only object of an array, or a value with the messages of WhatsApp in it."""
+    if len(array) > 1 and all(map(_is_item, array)):
+        return {MESSAGES: array}
+    return sole(array) or array
+
+
+def _inside(message: JsonObject) -> tuple[str | None, JsonObject, JsonObject]:
+    """Return the field and the value of WhatsApp in a message that Meta's envelope is around.
+
+    With what else is in the envelope. An item alone is one of a value; the field is None where
+    there is neither.
+    """
+    entry = sole(message.get("entry"))
+    change = sole(entry.get("changes")) or message
+    value = mapping(change.get("value"))
+    if value:
+        field = filled(change.get("field"))
+        levels = ((message, BODY | CHANGE), (entry, ENTRY), (change, CHANGE))
+        more = {name: level[name] for level, known in levels for name in level.keys() - known}
+        if field in FIELDS:
+            return field, value, more
+        return field_of(value), value, {**more, "field": field}
+    if _is_item(message):
+        return MESSAGES, {"statuses" if "status" in message else MESSAGES: [message]}, {}
+    return None, message, {}
+
+
+def _is_item(value: JsonValue) -> bool:
+    """Return whether an object is a message or a status of WhatsApp, without its value."""
+    told = mapping(value)
+    return "id" in told and not _ITEM.isdisjoint(told) and ("type" in told or "status" in told)
+
+
 def _whatsapp_message(
-    body: JsonObject, message: JsonObject, channels: Channels, received_at: datetime
+    body: JsonObject,
+    message: JsonObject,
+    channels: Channels,
+    received_at: datetime,
+    field: str = MESSAGES,
 ) -> Sequence[Event]:
     channel_id = body.get("channel_id")
     # The envelope's phone comes first: some samples carry another one in the metadata.
     phone = body.get("business_phone")
     if not phone:
         phone = mapping(message.get("metadata")).get("display_phone_number")
-    if _BODY.issuperset(body):
+    if field == MESSAGES and _CALLBACK.issuperset(body):
         known = channels.known(_WHATSAPP, channel_id, phone)
         text = plain_message(message, channels.source, known.account, known.business, received_at)
         if text is not None:
@@ -96,8 +145,8 @@ def _whatsapp_message(
     scope = channels.scope(
         body, received_at, evidence=_WHATSAPP, channel_id=channel_id, business_phone=phone
     )
-    events = translate_value(message, scope, ("message",))
-    events += beside(body, _BODY, scope, {"time": body.get("received_at")})
+    events = translate_value(message, scope, ("message",), field)
+    events += beside(body, _CALLBACK, scope, {"time": body.get("received_at")})
     return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
 
 

@@ -48,8 +48,18 @@ class Channel:
     certification_code: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
     """What sending on this channel takes, from the console."""
 
+    account: str | None = None
+    """The account that events of it are for, unless it is its number. Where callbacks come for it
+    straight from Meta or Google too, by an adapter of the same domain: how those name it (the
+    `phone_number_id`, or the agent's id)."""
+
     name: str | None = None
     """What you call it; for people only."""
+
+    @property
+    def named(self) -> str:
+        """Return what events have as their account."""
+        return self.account or str(self.id)
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +106,7 @@ class Channels:
         self._by_agent: dict[str, Known] = {}
         self._by_phone: dict[str, dict[str, Known]] = {}
         channels = tuple(channels)
-        self.senders = frozenset(str(each.id) for each in channels if each.certification_code)
+        self.senders = frozenset(each.named for each in channels if each.certification_code)
         problems: list[Problem] = []
         for position, channel in enumerate(channels):
             for name, message in self._add(channel):
@@ -110,10 +120,12 @@ class Channels:
     def _add(self, channel: Channel) -> Iterator[tuple[str, str]]:
         """Make a channel known, and yield each of its settings that is wrong, and why."""
         number = phone(channel.business_phone)
-        account = str(channel.id)
-        known = Known(channel=channel.kind, account=account, business=_business(number))
-        if self._by_id.setdefault(account, known) is not known:
+        known = Known(channel=channel.kind, account=channel.named, business=_business(number))
+        accounts = {each.account for each in self._by_id.values()}
+        if self._by_id.setdefault(str(channel.id), known) is not known:
             yield "id", "given to two channels"
+        elif channel.named in accounts:
+            yield "account", "given to two channels"
         agent = _agent(channel.agent_id)
         if agent and self._by_agent.setdefault(agent, known) is not known:
             yield "agent_id", "given to two channels"

@@ -26,7 +26,12 @@ from bridge.adapter.body import read_object
 from bridge.adapter.fitting import single
 from bridge.adapter.payload import filled, identifier, integer, mapping, phone
 from bridge.adapter.reading import JsonObject
-from bridge.adapter.sending import json_body, refused_by_status, retry_after
+from bridge.adapter.sending import (
+    json_body,
+    refused_by_status,
+    refused_otherwise,
+    retry_after,
+)
 from bridge.adapter.signing import Secret
 from bridge.adapters.incs.capabilities import CHANNELS, VIBER
 from bridge.adapters.incs.channels import Channel
@@ -71,6 +76,7 @@ CODES: Final = {
 """What to do about each documented code, and what it means."""
 
 _FINE: Final = 200
+_HTTP_ERRORS: Final = range(400, 600)
 _SERVER_ERROR: Final = 500
 _WHATSAPP_REFUSED: Final = 10002
 _META_CODE: Final = re.compile(r"\(#(\d{1,7})\)")  # "(#131047) Re-engagement message"
@@ -89,20 +95,22 @@ class IncsSender:
     channels: Final[dict[str, Capabilities]] = CHANNELS
 
     def __init__(self, channels: Iterable[Channel], base_url: str) -> None:
-        self._by_id: dict[str, tuple[str, Secret]] = {}
+        self._by_account: dict[str, tuple[str, Secret]] = {}
+        self._by_number: dict[str, tuple[str, Secret]] = {}
         routes: list[Route] = []
         for channel in channels:
             if channel.certification_code:
                 routes.append(
                     Route(
                         channel=channel.kind,
-                        account=str(channel.id),
+                        account=channel.named,
                         phone=phone(channel.business_phone),
                         name=channel.name,
                     )
                 )
-                self._by_id[str(channel.id)] = (channel.kind, channel.certification_code)
-        if not self._by_id:
+                known = (channel.kind, channel.certification_code)
+                self._by_account[channel.named] = self._by_number[str(channel.id)] = known
+        if not self._by_account:
             message = "given to no channel; sending takes the certification code of each"
             raise ConfigurationError((Problem("channels.certification_code", message),))
         self.routes = tuple(routes)
@@ -131,10 +139,11 @@ class IncsSender:
         )
 
     def _channel(self, message: Message) -> tuple[str, Secret]:
-        """Return what a message's channel speaks and its code: by its number, or the only one."""
-        if message.account in self._by_id:
-            return self._by_id[message.account]
-        found = [known for known in self._by_id.values() if known[0] == message.channel]
+        """Return what a message's channel speaks and its code: by any name, or the only one."""
+        for known_by in (self._by_account, self._by_number):
+            if message.account in known_by:
+                return known_by[message.account]
+        found = [known for known in self._by_account.values() if known[0] == message.channel]
         if len(found) != 1:
             raise Unsendable(
                 f"no channel of INCS is {message.account}, and {len(found)} that speak"
@@ -153,7 +162,7 @@ class IncsSender:
                 account=account,
                 request=self._request(kind, code, {}),
             )
-            for account, (kind, code) in self._by_id.items()
+            for account, (kind, code) in self._by_account.items()
         )
 
     def judge(self, response: Response, /) -> Outcome:
@@ -200,17 +209,16 @@ class IncsSender:
 
 
 def _undocumented(code: int | None, words: str | None, response: Response) -> Refused:
-    """Return what a response means whose code is not documented: what its HTTP status says.
+    """Return what a response means whose code is not documented.
 
-    With any code but that of success it is INCS who refuses, so that a success is no doubt.
+    INCS has HTTP's numbers for codes of its own (404, 422, 429, 500), so that others mean what
+    HTTP says. Any other code goes by the HTTP status.
     """
-    unknown = refused_by_status(response, "no code that is documented")
     if code in (None, _FINE):
-        return unknown
-    told = attrs.evolve(unknown, error=ProviderError(code=str(code), title=words))
-    if response.status == _FINE:
-        return attrs.evolve(told, remedy=Remedy.REFUSED, in_doubt=False)
-    return told
+        return refused_by_status(response, "no code that is documented")
+    if code in _HTTP_ERRORS:
+        response = attrs.evolve(response, status=code)
+    return refused_otherwise(ProviderError(code=str(code), title=words), response)
 
 
 def _whatsapp_code(body: JsonObject, words: str | None) -> str | None:

@@ -91,6 +91,7 @@ class SimulatedIncs:
             if channel.certification_code
         }
         self._by_id = {channel.id: channel for channel in self._channels.values()}
+        self._by_account = {channel.named: channel for channel in self._channels.values()}
         self.channel = next(iter(self._by_id), 0)
         self._count = first
 
@@ -190,7 +191,7 @@ class SimulatedIncs:
         self, user: str, content: Said, now: datetime, *, account: str | None = None
     ) -> JsonValue:
         """Return the callback of a user's message on a channel, in the form of its kind."""
-        channel = self._by_id[self.channel if account is None else int(account)]
+        channel = self._by_id[self.channel] if account is None else self._by_account[account]
         digits = user.removeprefix("+")
         self.rules.open_window(digits, now)
         number, message_id = self._next(channel.kind, digits)

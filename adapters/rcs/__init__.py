@@ -13,7 +13,7 @@ import orjson
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
 from bridge.adapter.body import read_body, read_embedded
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import base64_bytes, identifier, mapping
+from bridge.adapter.payload import base64_bytes, identifier, mapping, sole
 from bridge.adapter.reading import JsonObject
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.sending import check_base_url
@@ -218,6 +218,8 @@ class Rcs:
         item = mapping(body.get("message")).get("data")
         if type(item) is str:
             item = read_embedded(item)
+        if type(item) is list:
+            item = sole(item)
         if type(item) is dict:  # a gateway that has decoded the envelope
             return build.parsed(events=(self._translated(item, body, verified, *_DATA),))
         secret = body.get("secret")

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import attrs
+
 from bridge.adapter import Refused, Remedy, Response
 from bridge.adapter.payload import filled, identifier, integer, mapping, number, sequence
-from bridge.adapter.sending import bounded_pause, refused_by_status, retry_after
+from bridge.adapter.sending import bounded_pause, refused_otherwise, retry_after
 from bridge.model import JsonValue, ProviderError
 
 STATUSES: Final[Mapping[str, tuple[Remedy, str]]] = {
@@ -61,13 +63,11 @@ def refusal(error: dict[str, JsonValue], response: Response) -> Refused:
     told = ProviderError(
         code=status or identifier(error.get("code")), title=filled(error.get("message"))
     )
-    if status is None or status not in STATUSES:
-        by_status = refused_by_status(response, "an error that is not documented")
-        remedy, in_doubt = by_status.remedy, by_status.in_doubt
-    else:
-        remedy, in_doubt = STATUSES[status][0], False
     pause = _retry_delay(error) or retry_after(response)
-    return Refused(error=told, remedy=remedy, retry_after=pause, in_doubt=in_doubt)
+    known = STATUSES.get(status or "")
+    if known is not None:
+        return Refused(error=told, remedy=known[0], retry_after=pause)
+    return attrs.evolve(refused_otherwise(told, response), retry_after=pause)
 
 
 def _retry_delay(error: dict[str, JsonValue]) -> float | None:

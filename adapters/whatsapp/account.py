@@ -12,13 +12,12 @@ from typing import Final
 import attrs
 
 from bridge.adapter import Scope, build
-from bridge.adapter.payload import digest, filled, identifier, instant, mapping, sole
+from bridge.adapter.payload import digest, filled, identifier, instant, integer, mapping, sole
 from bridge.adapter.reading import JsonObject, required_id, required_object, required_text
 from bridge.adapters.whatsapp.calls import CALLS, calls_in, items_alone, with_caller
 from bridge.adapters.whatsapp.cards import with_card
 from bridge.adapters.whatsapp.value_context import ValueContext
 from bridge.adapters.whatsapp.wire import identity_of, party
-from bridge.errors import Unreadable
 from bridge.model import (
     ConsentChange,
     Direction,
@@ -36,6 +35,7 @@ _GRANTS: Final = {"stop": False, "resume": True, "signup": True}
 _NAMING: Final = frozenset({"wa_id", "user_id", "parent_user_id", "detail"})
 _NO_REASON: Final = "none"
 GROUPS: Final = "groups"  # what the fields about groups tell of
+PREFERENCES: Final = "user_preferences"
 
 
 def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
@@ -83,31 +83,43 @@ def of_group(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
 
 
 # https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/user_preferences
-def translate_preference(item: JsonObject, value: ValueContext) -> ConsentChange:
-    """Translate a user's choice to stop or resume marketing messages. Raises `Unreadable`."""
+def translate_preference(item: JsonObject, value: ValueContext) -> ConsentChange | Notice:
+    """Translate a user's choice to stop or resume marketing messages. Raises `Unreadable`.
+
+    Another choice neither grants nor withdraws anything: it stays a notice.
+    """
     scope = value.scope
-    granted = _GRANTS.get(required_text(item, "value").lower())
-    if granted is None:
-        raise Unreadable("value", "not stop, resume or signup")
+    granted = _GRANTS.get(required_text(item, "value").strip().lower())
     ids = (item.get("wa_id"), item.get("user_id"), item.get("parent_user_id"))
     card = value.cards.of(*ids)
     user = party(*ids, card)
     identity = identity_of(user) or identifier(item.get("wa_id"))
     # The same change is told with the user's id and without it, and with other words for it.
     told = {name: part for name, part in item.items() if name not in _NAMING}
-    known_by = None if identity is None else folded(identity)
+    seconds = integer(item.get("timestamp"))
+    if seconds is not None:  # also in digits
+        told["timestamp"] = seconds
+    key = scope.identity(told, None if identity is None else folded(identity))
+    conversation = None if identity is None else scope.conversation(identity)
+    raw = with_card(item, card, user)
+    if granted is None:
+        at = instant(item.get("timestamp"))
+        notice = scope.notice(PREFERENCES, item, key, raw=raw, occurred_at=at)
+        return attrs.evolve(
+            notice, party=None if identity is None else user, conversation=conversation
+        )
     return build.consent_change(
-        key=event_key(ConsentChange.kind, scope.channel, scope.identity(told, known_by)),
+        key=event_key(ConsentChange.kind, scope.channel, key),
         source=scope.source,
         channel=scope.channel,
         account=scope.account,
         occurred_at=instant(item.get("timestamp")) or scope.received_at,
         received_at=scope.received_at,
-        raw=with_card(item, card, user),
+        raw=raw,
         party=user,
         granted=granted,
         scope=filled(item.get("category")),
-        conversation=None if identity is None else scope.conversation(identity),
+        conversation=conversation,
     )
 
 

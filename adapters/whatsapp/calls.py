@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from bridge.adapter import Scope
-from bridge.adapter.payload import digest, filled, identifier, instant, mapping, sequence
+from bridge.adapter.payload import digest, filled, identifier, instant, mapping, several
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.capabilities import WINDOW
 from bridge.adapters.whatsapp.cards import Cards
@@ -43,7 +43,7 @@ def calls_in(value: JsonValue) -> Sequence[JsonObject]:
 def items_alone(value: JsonValue, *names: str) -> Sequence[JsonObject]:
     """Return a value once for each item of its arrays of these names, without the others."""
     told = mapping(value)
-    found = [(name, item) for name in names for item in sequence(told.get(name))]
+    found = [(name, item) for name in names for item in several(told.get(name))]
     if len(found) < 2:  # noqa: PLR2004 - one is what nearly all tell
         return (told,)
     shared = {name: part for name, part in told.items() if name not in names}
@@ -55,7 +55,7 @@ def with_caller(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
 
     The window opens where a user calls, whoever answers, and where one accepts a call of ours.
     """
-    items = [(name, item) for name in _ITEMS for item in sequence(value.get(name))]
+    items = [(name, item) for name in _ITEMS for item in several(value.get(name))]
     if len(items) != 1:
         return notice
     name, item = items[0][0], mapping(items[0][1])

@@ -14,25 +14,28 @@ from typing import Any, Final
 
 from bridge.adapter import Scope, build
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import identifier, instant, mapping, phone
+from bridge.adapter.payload import identifier, instant, mapping, phone, sequence
 from bridge.adapter.reading import JsonObject, read_each, required_object, required_text
 from bridge.adapter.unread import Unread
 from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notices, translate_template
-from bridge.adapters.whatsapp.value import FIELDS, narrow, translate_value
+from bridge.adapters.whatsapp.value import FIELDS, field_of, narrow, translate_value
 from bridge.adapters.whatsapp.value_context import business_by, remembered_account
 from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, NOTHING, OBJECT
 from bridge.errors import Unreadable
 from bridge.model import Event, JsonValue, Notice
 from bridge.model.frozen import changer
 
-_BODY: Final = frozenset({"object", "entry"})
-_CHANGE: Final = frozenset({"field", "value"})
+BODY: Final = frozenset({"object", "entry"})
+CHANGE: Final = frozenset({"field", "value"})
+"""What a change is made of."""
+_FIELDS: Final = frozenset({*FIELDS, *TEMPLATE_FIELDS})
 _of_account: Final[Callable[..., Scope]] = changer(Scope, "account")
 _of_number: Final[Callable[..., Scope]] = changer(Scope, "account", "business")
 
 
 def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> list[Event]:
     """Translate every change of a callback; never raises."""
+    body = _enveloped(body)
     scope = build.scope(
         source=source,
         channel=CHANNEL,
@@ -58,18 +61,54 @@ def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> l
         return [*events, *beside(entry, ENTRY, within, entry)]
 
     events = read_each(scope, body.get("entry"), "entry", read=translate_entry)
-    return [*events, *beside(body, _BODY, scope, {})]
+    return [*events, *beside(body, BODY, scope, {})]
+
+
+def _enveloped(body: JsonObject) -> JsonObject:
+    """Return a body with the envelope and the arrays that a gateway left out around its only item.
+
+    What it did not leave out stays as it is.
+    """
+    if body.keys().isdisjoint(BODY):
+        value = body.get("value")
+        if field_of(value) is not None:
+            body = {"entry": [{"changes": [body]}]}
+        elif field_of(body) is not None:
+            body = {"entry": [{"changes": [{"value": body}]}]}
+    entries = body.get("entry")
+    if type(entries) is dict:
+        body = {**body, "entry": [entries]}
+    if any(type(mapping(each).get("changes")) is dict for each in sequence(body.get("entry"))):
+        body = {**body, "entry": [_with_array(each) for each in sequence(body["entry"])]}
+    return body
+
+
+def _with_array(entry: JsonValue) -> JsonValue:
+    changes = mapping(entry).get("changes")
+    return {**mapping(entry), "changes": [changes]} if type(changes) is dict else entry
+
+
+def _field(change: JsonObject) -> str:
+    """Return the field of a change, in any case, or the one of its value. Raises `Unreadable`."""
+    field = change.get("field")
+    if field in (None, ""):
+        return field_of(change.get("value")) or required_text(change, "field")
+    field = required_text(change, "field")
+    if field in _FIELDS:  # as nearly always
+        return field
+    plain = field.strip().lower()
+    return plain if plain in _FIELDS else field
 
 
 def _translate_change(
     change: JsonObject, entry: JsonObject, scope: Scope, steps: tuple[Step, ...]
 ) -> list[Event]:
-    field = required_text(change, "field")
+    field = _field(change)
     scope = _number_scope(change.get("value"), scope)
     if field in FIELDS:
         value = required_object(change, "value")
         events = translate_value(value, scope, (*steps, "value"), field)
-        return [*events, *beside(change, _CHANGE, scope, entry)]
+        return [*events, *beside(change, CHANGE, scope, entry)]
     if field in TEMPLATE_FIELDS:
         return [translate_template(field, change, entry, scope)]
     return [*translate_notices(field, change, entry, scope)]

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import attrs
+
 from bridge.adapter import Refused, Remedy, Response
 from bridge.adapter.payload import boolean, filled, identifier, integer, mapping
-from bridge.adapter.sending import refused_by_status, retry_after
+from bridge.adapter.sending import refused_otherwise, retry_after
 from bridge.model import JsonValue, ProviderError
 
 _SLOW: Final = Remedy.SLOW_ACCOUNT
@@ -118,16 +120,13 @@ def refusal(error: dict[str, JsonValue], response: Response) -> Refused:
         href=filled(error.get("href")),
     )
     remedy = remedy_of(code)
-    in_doubt = False
     if integer(code) == _INVALID and integer(error.get("error_subcode")) == _NO_SUCH_OBJECT:
         # "Object with ID … does not exist, cannot be loaded due to missing permissions": the
         # number that is sent from, and so every message.
         remedy = _STOP
-    elif remedy is None:
-        by_status = refused_by_status(response, "an error that is not documented")
-        remedy, in_doubt = by_status.remedy, by_status.in_doubt
-        if boolean(error.get("is_transient")):
-            remedy = _AGAIN
-        elif response.status < 300:  # noqa: PLR2004 - an error inside of a success
-            remedy, in_doubt = Remedy.REFUSED, False
-    return Refused(error=told, remedy=remedy, retry_after=retry_after(response), in_doubt=in_doubt)
+    if remedy is not None:
+        return Refused(error=told, remedy=remedy, retry_after=retry_after(response))
+    otherwise = refused_otherwise(told, response)
+    return (
+        attrs.evolve(otherwise, remedy=_AGAIN) if boolean(error.get("is_transient")) else otherwise
+    )

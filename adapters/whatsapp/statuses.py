@@ -55,9 +55,9 @@ _PARTICIPANT: Final = (
     "recipient_participant_user_id",
     "recipient_participant_parent_user_id",
 )
-_NAMING: Final = frozenset(
-    {"type", "recipient_id", "recipient_user_id", "recipient_type", *_PARENT, *_PARTICIPANT}
-)
+RECIPIENT: Final = ("recipient_id", "recipient_user_id", *_PARENT, *_PARTICIPANT)
+"""The names of whom a status is about."""
+_NAMING: Final = frozenset({"type", "recipient_type", *RECIPIENT})
 _OTHER_KINDS: Final = frozenset({"call", "payment"})
 
 

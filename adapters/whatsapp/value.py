@@ -16,10 +16,11 @@ import attrs
 
 from bridge.adapter import Scope
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import instant, mapping, sequence, sole
+from bridge.adapter.payload import instant, mapping, sequence, several, sole
 from bridge.adapter.reading import JsonObject, read_each
 from bridge.adapters.whatsapp.account import (
     GROUPS,
+    PREFERENCES,
     of_group,
     translate_preference,
     translate_user_id,
@@ -28,7 +29,7 @@ from bridge.adapters.whatsapp.calls import CALLS, calls_in, items_alone, with_ca
 from bridge.adapters.whatsapp.cards import without_others
 from bridge.adapters.whatsapp.handovers import HANDOVERS, is_handover, translate_handover
 from bridge.adapters.whatsapp.messages import FROM, translate_echo, translate_message
-from bridge.adapters.whatsapp.statuses import translate_status
+from bridge.adapters.whatsapp.statuses import RECIPIENT, translate_status
 from bridge.adapters.whatsapp.value_context import ValueContext, context_of
 from bridge.adapters.whatsapp.wire import MESSAGES, NOTHING
 from bridge.errors import Unreadable
@@ -38,36 +39,56 @@ _Steps: TypeAlias = tuple[Step, ...]
 _TranslateItem: TypeAlias = Callable[[JsonObject, ValueContext], Event]
 
 _HISTORY: Final = "history"
+_ECHOES: Final = "smb_message_echoes"
 _STANDBY: Final = "standby"
 _CONTEXT: Final = "conversation_context"
 """What a responder is told of the conversation, with the first message that it is handed."""
 FIELDS: Final = frozenset(
     {
         MESSAGES,
-        "smb_message_echoes",
+        _ECHOES,
         _HISTORY,
         _STANDBY,
         HANDOVERS,
-        "user_preferences",
+        PREFERENCES,
         "user_id_update",
     }
 )
 """The fields whose values are read part by part."""
+_ORIGINS: Final = {_HISTORY: Origin.HISTORY, _ECHOES: Origin.APP}
+"""What the messages of a field are, where they are not a user's."""
 
 _ARRAYS: Final[dict[str, _TranslateItem]] = {
     "messages": translate_message,
     "statuses": translate_status,
     "message_echoes": translate_echo,
-    "user_preferences": translate_preference,
+    PREFERENCES: translate_preference,
     "user_id_update": translate_user_id,
 }
 _ITEMS: Final = frozenset({*_ARRAYS, "errors", "history", "standby"})
+_NAMED_BY: Final = {
+    MESSAGES: FROM,
+    "statuses": RECIPIENT,
+    PREFERENCES: ("wa_id", "user_id", "parent_user_id"),
+}
+"""By which names an item says whose it is."""
 _THREAD: Final = frozenset({"id"})
 _METADATA: Final = frozenset({"display_phone_number", "phone_number_id"})
 _NESTED: Final = frozenset({dict, list})
 _KNOWN: Final = frozenset({*_ITEMS, "messaging_product", "metadata", "contacts"})
 PARTS: Final = frozenset({*_KNOWN, "control_passed", "control_taken"})
 """The names in a value by which one is recognised."""
+
+
+def field_of(value: JsonValue) -> str | None:
+    """Return the field that a value must have come in, by its parts; None: they do not tell."""
+    if type(value) is not dict:
+        return None
+    if is_handover(value):
+        return HANDOVERS
+    if value.get(_HISTORY):
+        return _HISTORY
+    return None if _ITEMS.isdisjoint(value) else MESSAGES
 
 
 def translate_value(
@@ -79,7 +100,7 @@ def translate_value(
     context = context_of(
         value,
         scope,
-        Origin.HISTORY if field == _HISTORY else Origin.USER,
+        _ORIGINS.get(field, Origin.USER),
         owned=field != _STANDBY,
         is_alone=lambda: _is_one_user(value),
     )
@@ -102,18 +123,22 @@ def translate_value(
 
 
 def _is_one_user(value: JsonObject) -> bool:
-    """Return whether the only card of a value is that of whoever wrote all that it tells.
+    """Return whether the only card of a value is that of the user of all that it tells.
 
-    So it is where one message is all, and where no message says whose it is.
+    So it is where one message is all, or messages of one user, and where no item says whose it is.
     """
     standby = mapping(value.get(_STANDBY))
-    told = [part[name] for part in (value, standby) for name in _ARRAYS if part.get(name)]
-    only = value.get(MESSAGES) or standby.get(MESSAGES)
-    if len(told) != 1 or told[0] is not only:
+    told = [(name, part[name]) for part in (value, standby) for name in _ARRAYS if part.get(name)]
+    if len(told) != 1:
         return False
-    return bool(sole(only)) or not any(
-        mapping(each).get(name) for each in sequence(only) for name in FROM
-    )
+    name, items = told[0]
+    if name == MESSAGES and sole(items):
+        return True
+    users = {
+        tuple(str(mapping(each).get(by) or "") for by in _NAMED_BY.get(name, ("from",)))
+        for each in several(items)
+    }
+    return not any(map(any, users)) or (name == MESSAGES and len(users) == 1)
 
 
 def _parts(value: JsonObject, context: ValueContext, steps: _Steps) -> list[Event]:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**64 - 1
 _FLOAT_MAX: Final = sys.float_info.max
+_EXACT: Final = 2**53  # up to here a double tells whole numbers apart
 _MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds this is the year 5138
 _FIRST_SECOND: Final = 1_000_000_000  # in September 2001; what is earlier stands for no time
 _FIRST_YEAR: Final = "2001"
@@ -88,9 +89,11 @@ def filled(value: JsonValue) -> str | None:
 
 
 def identifier(value: JsonValue) -> str | None:
-    """Return an id: a string that is not empty, or a whole number's digits."""
+    """Return an id: a string that is not empty, or a whole number's digits, also of 4.0."""
     if type(value) is str:
         return value or None
+    if type(value) is float:
+        return str(int(value)) if abs(value) <= _EXACT and value == int(value) else None
     return str(value) if type(value) is int else None
 
 

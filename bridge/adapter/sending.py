@@ -23,6 +23,7 @@ from bridge.model import JsonValue, Message, Party, ProviderError
 from bridge.model.masking import mask_phones_in
 
 _LONGEST_PAUSE: Final = 24 * 3600.0
+_NOT_FOUND: Final = (404, 405, 410)
 
 
 @final
@@ -333,7 +334,7 @@ def refused_by_status(response: Response, reason: str) -> Refused:
             remedy = Remedy.SLOW_ACCOUNT
         case 401 | 403:
             remedy = Remedy.STOP_ACCOUNT
-        case 404 | 405 | 410:
+        case _ if status in _NOT_FOUND:
             # Without the provider's own error it is not the provider who answered.
             remedy = Remedy.STOP_ACCOUNT
         case 408 | 425 | 503:
@@ -349,3 +350,18 @@ def refused_by_status(response: Response, reason: str) -> Refused:
         retry_after=retry_after(response),
         in_doubt=in_doubt,
     )
+
+
+def refused_otherwise(error: ProviderError, response: Response) -> Refused:
+    """Conclude from a provider's own error that is not documented, by the HTTP status beside it.
+
+    Since the provider itself refused, a success with an error in it is no doubt, and "not found"
+    is not said of the address: only this message has failed. An error that says nothing is none.
+    """
+    told = refused_by_status(response, "an error that is not documented")
+    if error.code is None and error.title is None:
+        return told
+    is_only_this = response.status < 300 or response.status in _NOT_FOUND  # noqa: PLR2004
+    remedy = Remedy.REFUSED if is_only_this else told.remedy
+    in_doubt = told.in_doubt and remedy is not Remedy.REFUSED
+    return attrs.evolve(told, error=error, remedy=remedy, in_doubt=in_doubt)

@@ -14,6 +14,11 @@ _MAX_JOINED: Final = 32  # code points that one character of the user's may be m
 _ZERO_WIDTH_JOINER: Final = "\u200d"
 _REGIONS: Final = range(0x1F1E6, 0x1F200)
 _SKIN_TONES: Final = range(0x1F3FB, 0x1F400)
+_TAGS: Final = range(0xE0020, 0xE0080)
+_GOING_ON: Final = frozenset("\u200c\u0e33\u0eb3\uff9e\uff9f")  # that go on, and are no marks
+_LEADING_JAMO: Final = range(0x1100, 0x1160)
+_LATER_JAMO: Final = range(0x1160, 0x1200)
+_VIRAMA: Final = 9  # a combining class, of what joins two consonants
 _MAX_LATITUDE: Final = 90
 _MAX_LONGITUDE: Final = 180
 
@@ -61,9 +66,22 @@ def _is_joined(text: str, position: int) -> bool:
     return (
         unicodedata.category(after).startswith("M")
         or _ZERO_WIDTH_JOINER in (before, after)
+        or after in _GOING_ON
         or ord(after) in _SKIN_TONES
-        or (ord(before) in _REGIONS and ord(after) in _REGIONS)
+        or ord(after) in _TAGS
+        or ord(after) in _LATER_JAMO
+        or ord(before) in _LEADING_JAMO
+        or (unicodedata.combining(before) == _VIRAMA and after.isalpha())
+        or (ord(after) in _REGIONS and _regions_before(text, position) % 2 == 1)
     )
+
+
+def _regions_before(text: str, position: int) -> int:
+    """Return how many of the letters that flags are made of, two each, end at a position."""
+    start = position
+    while start and ord(text[start - 1]) in _REGIONS:
+        start -= 1
+    return position - start
 
 
 def checked_url(url: str) -> str:

@@ -58,7 +58,7 @@ class Client:
 
     def post(self, path: str, parameters: Parameters | None = None, /, **body: object) -> Any:  # noqa: ANN401
         """Ask for something to be done."""
-        return self._ask("POST", _target(path, parameters or {}), orjson.dumps(body))
+        return self._ask("POST", _target(path, parameters or {}), _json(body))
 
     def post_file(
         self, path: str, message: Mapping[str, object], file: BinaryIO, mime_type: str | None
@@ -69,7 +69,7 @@ class Client:
         part = f"--{boundary}\r\nContent-Disposition: form-data; name="
         head = (
             f"{part}message\r\n"
-            f"Content-Type: application/json\r\n\r\n{orjson.dumps(message).decode()}\r\n"
+            f"Content-Type: application/json\r\n\r\n{_json(message).decode()}\r\n"
             f"{part}file; filename*=utf-8''{name}\r\n"
             f"Content-Type: {mime_type or 'application/octet-stream'}\r\n\r\n"
         ).encode()
@@ -83,7 +83,9 @@ class Client:
 
     def delete(self, path: str, name: str) -> Any:  # noqa: ANN401 - JSON
         """Ask for something to be gone."""
-        return self._ask("DELETE", f"{path}/{quote(name, safe='')}")
+        with _typed():
+            target = f"{path}/{quote(name, safe='')}"
+        return self._ask("DELETE", target)
 
     def lines(self, path: str, parameters: Parameters) -> Iterator[Any]:
         """Return the objects of a stream as they come. Raises `Broken` where it ends."""
@@ -202,4 +204,19 @@ def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 def _target(path: str, parameters: Parameters) -> str:
     given = {name: value for name, value in parameters.items() if value not in (None, ())}
-    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+    with _typed():
+        return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+
+def _json(body: Mapping[str, object]) -> bytes:
+    with _typed():
+        return orjson.dumps(body)
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    """Refuse arguments that are no text: Python has surrogates for bytes that are no UTF-8."""
+    try:
+        yield
+    except (UnicodeEncodeError, orjson.JSONEncodeError) as error:
+        raise UsageError("an argument is not UTF-8") from error

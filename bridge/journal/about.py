@@ -94,8 +94,14 @@ def note_unshown(message: Message, user: User, ledger: Ledger) -> None:
 def with_unshown(message: Message, ledger: Ledger) -> Message:
     """Return a message with what was known of it when it was published as not shown."""
     other = latest(key_unshown(message), ledger)[0] if shown_key(message) is None else None
-    if not isinstance(other, Message) or other.direction is not message.direction:
+    if not isinstance(other, Message):
         return message
+    if other.direction is not message.direction:
+        if tells_user(message):
+            return message
+        # Whoever wrote what names nobody was told by what could not be shown.
+        sides = {"sender": other.sender, "recipient": other.recipient}
+        message = evolved(message, direction=other.direction, **sides)
     return evolved(
         together(message, other),
         completes=None,
@@ -113,9 +119,11 @@ def of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
 
     A revocation has an id of its own and says whose it is; a status is the message's.
     """
+    other = _known_message(deletion, message_key(deletion.channel, about), ledger)
+    if other is not None and _is_of_group(other, deletion):
+        deletion = evolved(deletion, conversation=other.conversation)
     if not is_of_status(deletion) and tells_user(deletion):
         return deletion
-    other = _known_message(deletion, message_key(deletion.channel, about), ledger)
     if other is None or (other.direction is deletion.direction and tells_user(deletion)):
         return deletion
     if other.direction is not _OUTBOUND:
@@ -132,7 +140,10 @@ def of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
 
 
 def of_its_user(message: Message, ledger: Ledger) -> Message:
-    """Return a message that names nobody as of the user of the message that it is about."""
+    """Return a message that names nobody as of the user of the message that it is about.
+
+    One about a message in a group is in the group, whomever it names.
+    """
     content = message.content
     about = content.message_id if isinstance(content, Edit | Reaction) else None
     if about is None and message.reply_to is not None:
@@ -141,11 +152,18 @@ def of_its_user(message: Message, ledger: Ledger) -> Message:
     other = None if key is None else _known_message(message, key, ledger)
     if other is None:
         return message
-    if other.conversation.kind is not _DIRECT:
+    if _is_of_group(other, message):
         return evolved(message, conversation=other.conversation)
+    if tells_user(message):
+        return message
     user = other.recipient if other.direction is _OUTBOUND else other.sender
     side = "recipient" if message.direction is _OUTBOUND else "sender"
     return evolved(message, **{side: user}, conversation=other.conversation)
+
+
+def _is_of_group(other: Message, message: Message) -> bool:
+    """Return whether a message is about one in a group, and does not say that it is there too."""
+    return message.conversation.kind is _DIRECT and other.conversation.kind is not _DIRECT
 
 
 def time_of(event: Event, ledger: Ledger) -> datetime:

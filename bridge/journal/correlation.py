@@ -30,6 +30,7 @@ from bridge.model import (
     Conversation,
     Deletion,
     Direction,
+    Edit,
     Event,
     Handover,
     JsonValue,
@@ -37,6 +38,7 @@ from bridge.model import (
     Message,
     Notice,
     Origin,
+    Reaction,
     StatusChange,
     System,
     Text,
@@ -64,6 +66,7 @@ _DUPLICATE: Final[Decision] = (False, ())
 _OUTBOUND: Final = Direction.OUTBOUND
 _IMPORTED: Final = Origin.HISTORY
 _USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
+_ABOUT: Final = frozenset({Edit, Reaction})
 _moved: Final = changer(Message, "conversation")
 
 
@@ -251,7 +254,7 @@ def _in_its_conversation(
     """
     if type(message.content) is Deletion:
         message = about.of_its_author(message, message.content.message_id, ledger)
-    elif not about.tells_user(message):
+    elif type(message.content) in _ABOUT or not about.tells_user(message):
         message = about.of_its_user(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)

@@ -32,7 +32,8 @@ class Dialect:
     `subscriber`. `records` gives what is remembered `after` one of its marks, of which each comes
     after `before_records`.
     A lane is stored as `write_lane` returns it, `no_lane` where it is erased, and `by_lane` says
-    how to find what is held of one. Of `stride` positions one is an entry's.
+    how to find what is held of one, which is indexed by what `indexed` makes of the lane. Of
+    `stride` positions one is an entry's.
     """
 
     cursors: str
@@ -47,6 +48,7 @@ class Dialect:
     before_records: bytes | int
     no_lane: str
     by_lane: str = ""
+    indexed: str = "{}"
     mine: str = "true"
     write_lane: Callable[[str], str | bytes] = str
     read_lane: Callable[[Any], str] = str

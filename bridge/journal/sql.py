@@ -211,12 +211,14 @@ class SqlJournal(Walking, Journal):
 
     async def waiting(self, subscriber: str) -> Mapping[str, float]:
         """Return what `Cursor.waiting` does of a subscriber."""
+        indexed = self._dialect.indexed.format
         return dict(
             await self._rows(
                 "SELECT lane, due_at FROM $.held AS first "  # noqa: S608
                 f"WHERE subscriber = :subscriber AND {self._dialect.mine} AND NOT EXISTS ("
                 "SELECT 1 FROM $.held WHERE held.subscriber = :subscriber "
-                "AND held.lane = first.lane AND held.position < first.position) ORDER BY position",
+                f"AND {indexed('held.lane')} = {indexed('first.lane')} "
+                "AND held.position < first.position) ORDER BY position",
                 lambda row: (self._dialect.read_lane(row[0]), row[1] or 0.0),
                 subscriber=subscriber,
                 owner=self.owner,
@@ -225,9 +227,11 @@ class SqlJournal(Walking, Journal):
 
     async def held(self, subscriber: str, lane: str, limit: int) -> Sequence[Held]:
         """Return what `Cursor.held` does of a subscriber."""
+        indexed = self._dialect.indexed.format
         return await self._rows(
             f"SELECT {self._dialect.columns}, retry FROM $.held {self._dialect.by_lane} "  # noqa: S608
-            "JOIN $.entries USING (position) WHERE subscriber = :subscriber AND held.lane = :lane "
+            "JOIN $.entries USING (position) WHERE subscriber = :subscriber "
+            f"AND {indexed('held.lane')} = {indexed(':lane')} "
             "AND event IS NOT NULL ORDER BY position LIMIT :limit",
             self._held,
             subscriber=subscriber,

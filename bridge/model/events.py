@@ -149,9 +149,10 @@ class Intent:
     `key` names the intent: what is sent again under the same key is not sent twice. The message
     goes out at `not_before` at the earliest, and is given up at `expires_at`. `otherwise` goes in
     its place where the provider takes a template only. `fallback` names the ways out that are tried
-    next, in this order, where the user cannot be reached. A text that goes in several messages has
-    a `part` in each. `begun_by` names the run of a bridge that sends the message as soon as it is
-    durable; no other one knows whether it has gone.
+    next, in this order, where the user cannot be reached. What is `forced` goes also to a user who
+    has opted out. A text that goes in several messages has a `part` in each. `begun_by` names the
+    run of a bridge that sends the message as soon as it is durable; no other one knows whether it
+    has gone.
     """
 
     key: str
@@ -159,6 +160,7 @@ class Intent:
     expires_at: datetime | None = None
     otherwise: Template | None = None
     fallback: tuple[str, ...] = ()
+    forced: bool | None = None
     part: int = 1
     begun_by: str | None = None
 

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from uuid import UUID
@@ -109,8 +109,13 @@ class Wish:
             raise Unsendable(f"a key is 1 to {_LONGEST_KEY} characters that can be printed")
         if self.otherwise is not None and not isinstance(self.otherwise, Template):
             raise Unsendable("otherwise: expected a template")
-        if isinstance(self.fallback, str) or not all(isinstance(via, str) for via in self.fallback):
+        fallback: object = self.fallback
+        if not isinstance(fallback, list | tuple) or not all(
+            isinstance(via, str) for via in fallback
+        ):
             raise Unsendable('fallback: expected a list of ways out, such as ["rcs"]')
+        if not isinstance(self.force, bool):
+            raise Unsendable("force: expected True or False")
         not_before = _instant("not_before", self.not_before, self.now)
         expires_at = _instant("expires", self.expires, self.now)
         if not_before is not None and expires_at is not None and expires_at <= not_before:
@@ -121,13 +126,13 @@ class Wish:
             expires_at=expires_at,
             otherwise=self.otherwise,
             fallback=tuple(self.fallback),
+            forced=self.force or None,
         )
 
 
 def answer(ways: Ways, message: Message, wish: Wish) -> tuple[Message, ...]:
     """Return what goes out in answer to a message. Raises `Unsendable`."""
-    if not isinstance(message, Message):
-        raise Unsendable(f"expected the message to answer, found a {type(message).__name__}")
+    check_message(message)
     if message.direction is not Direction.INBOUND:
         raise Unsendable(
             'this is a message of the business: answer a user\'s, as with direction="inbound"'
@@ -147,6 +152,12 @@ def answer(ways: Ways, message: Message, wish: Wish) -> tuple[Message, ...]:
         reply_to=quoted,
     )
     return _fitting(way, draft, wish)
+
+
+def check_message(given: object) -> None:
+    """Raise `Unsendable` for what is no message, as the list of a burst or a status."""
+    if not isinstance(given, Message):
+        raise Unsendable(f"expected the message to answer, found a {type(given).__name__}")
 
 
 def first(way: Way, route: Route, to: str | Party, wish: Wish) -> tuple[Message, ...]:
@@ -362,9 +373,12 @@ def _instant(name: str, when: When | None, now: datetime) -> datetime | None:
     if when is None:
         return None
     if isinstance(when, datetime):
-        if when.tzinfo is None:
+        if when.utcoffset() is None:
             raise Unsendable(f"{name} is a time without its zone")
-        return when
+        try:
+            return when.astimezone(UTC)
+        except OverflowError:
+            raise Unsendable(f"{name} is beyond the years 1 to 9999 of UTC") from None
     told = seconds(when) if isinstance(when, str) else when
     if isinstance(told, int | float) and not isinstance(told, bool):
         with suppress(ValueError, OverflowError):

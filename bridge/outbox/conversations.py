@@ -13,7 +13,7 @@ from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery.life import Life
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
-from bridge.errors import Unfetchable
+from bridge.errors import ConfigurationError, Problem, Unfetchable
 from bridge.journal.protocol import Journal
 from bridge.model import Content, Conversation, Event, Media, Message, Party
 from bridge.outbox.composing import Answering, Asking
@@ -111,6 +111,8 @@ class Conversations(Life):
         where it may, and `ConfigurationError` where the adapter lacks credentials.
         """
         self._check_running()
+        if not isinstance(message, Message):
+            raise Unfetchable(f"expected a message, found a {type(message).__name__}")
         if not isinstance(message.content, Media):
             raise Unfetchable(f"a {message.content.kind} has no file")
         source = self._sources.get(message.source)
@@ -133,7 +135,8 @@ class Conversations(Life):
         """Return until when a free-form message may go to a conversation's user.
 
         It has closed where that is over. None where the channel has no such limit, or the journal
-        knows of no message of the user's. Raises `JournalError`.
+        knows of no message of the user's. Raises `ConfigurationError` for what is no conversation,
+        and `JournalError`.
         """
         return await self._outbox.windows.until(_id_of(conversation))
 
@@ -192,8 +195,8 @@ class Conversations(Life):
         self, conversation: Message | Conversation | str, action: Control, **options: str | None
     ) -> None:
         self._check_running()
-        if isinstance(conversation, Conversation):
-            conversation = conversation.id
+        if not isinstance(conversation, Message):
+            conversation = _id_of(conversation)
         await self._outbox.control(conversation, action, **options)
 
     async def pause(
@@ -210,12 +213,18 @@ class Conversations(Life):
         return await self._pauses.pause(_id_of(conversation), for_)
 
     async def resume(self, conversation: Message | Conversation | str, /) -> None:
-        """End a conversation's pause, if there is one. Raises `NotRunning` and `JournalError`."""
+        """End a conversation's pause, if there is one. Raises as `pause` does."""
         self._check_running()
         await self._pauses.resume(_id_of(conversation))
 
 
-def _id_of(conversation: Message | Conversation | str) -> str:
+def _id_of(conversation: object) -> str:
     if isinstance(conversation, Message):
         conversation = conversation.conversation
-    return conversation if isinstance(conversation, str) else conversation.id
+    if isinstance(conversation, Conversation):
+        conversation = conversation.id
+    if not isinstance(conversation, str):
+        found = type(conversation).__name__
+        told = f"expected a message, its conversation or that one's id, found a {found}"
+        raise ConfigurationError((Problem("conversation", told),))
+    return conversation

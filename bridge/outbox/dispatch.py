@@ -37,8 +37,9 @@ from bridge.model.frozen import changer
 from bridge.model.keys import OURS, message_key
 from bridge.outbox.client import Client, Sends
 from bridge.outbox.composing import part_before
+from bridge.outbox.consent import opted_out_since
 from bridge.outbox.doubts import Doubts
-from bridge.outbox.failures import CUT_OFF, EXPIRED, FAILED, IN_DOUBT, UNSENDABLE
+from bridge.outbox.failures import CUT_OFF, EXPIRED, FAILED, IN_DOUBT, OPTED_OUT, UNSENDABLE
 from bridge.outbox.following import following
 from bridge.outbox.limits import Limits
 from bridge.outbox.statuses import change_of
@@ -220,6 +221,9 @@ class Dispatch:
             return
         if attempt.begun and await self._is_settled(way, message):
             return
+        if await self._is_unwanted(message):
+            await self._tell(message, Status.FAILED, error=OPTED_OUT)
+            return
         pause = limits.enter(message.account, message.conversation.id)
         if pause:
             raise Later(min(pause, left), "its limit", counted=False, begun=attempt.begun)
@@ -256,6 +260,12 @@ class Dispatch:
             return False
         track = await self.journal.record(names_of(before)[0])
         return isinstance(track, Track) and not FAILED.isdisjoint(track.standing.values())
+
+    async def _is_unwanted(self, message: Message) -> bool:
+        """Return whether the user has opted out since it was asked for. Raises `JournalError`."""
+        if message.intent is not None and message.intent.forced:
+            return False
+        return await opted_out_since(message, self.journal) is not None
 
     def _may_have_gone(self, message: Message, attempt: Attempt) -> bool:
         """Return whether a message is in doubt, and the settings say that it fails then."""

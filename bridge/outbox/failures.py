@@ -22,12 +22,16 @@ IN_DOUBT: Final = ProviderError(
 )
 EXPIRED: Final = ProviderError(code="expired", title="it could not be sent in time")
 CUT_OFF: Final = ProviderError(code="cut_off", title="an earlier part of the text has failed")
+OPTED_OUT: Final = ProviderError(
+    code="opted_out", title="the user has opted out of marketing since it was asked for"
+)
 UNSENDABLE: Final = "unsendable"
 
 FAILED: Final = frozenset({Status.FAILED, Status.EXPIRED})
 _OURS: Final[Mapping[str | None, str]] = {
     IN_DOUBT.code: "Find out whether the user has it; replay it to the outbox if not.",
     EXPIRED.code: "See why it waited, and send it anew if it is still wanted.",
+    OPTED_OUT.code: Remedy.OPTED_OUT.advice,
     CUT_OFF.code: "See why an earlier part has failed, and send the text anew.",
     UNSENDABLE: "The channel cannot carry this content: correct it and send it anew.",
 }

@@ -14,7 +14,7 @@ from bridge.adapter.fitting import parts
 from bridge.errors import ConfigurationError, Unsendable
 from bridge.model import Intent, Message, StatusChange
 from bridge.outbox.composing import keyed, rerouted
-from bridge.outbox.failures import FAILED, IN_DOUBT
+from bridge.outbox.failures import FAILED, IN_DOUBT, OPTED_OUT
 from bridge.outbox.ways import Ways
 
 _NAMESPACE: Final = UUID("b7f0a3d2-4c1e-5d8b-8f67-1e9a52c0d4ab")  # another one would send again
@@ -30,7 +30,7 @@ def following(ways: Ways, message: Message, change: StatusChange) -> Sequence[Me
         return ()
     remedy = _remedy(ways, message, change)
     # No way leads around what the user has said, and what may have arrived goes no other way.
-    if remedy is Remedy.OPTED_OUT or change.error == IN_DOUBT:
+    if remedy is Remedy.OPTED_OUT or change.error in (IN_DOUBT, OPTED_OUT):
         return ()
     if intent.otherwise is not None and remedy is Remedy.USE_TEMPLATE:
         template = attrs.evolve(

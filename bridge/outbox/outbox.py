@@ -16,7 +16,7 @@ import attrs
 
 from bridge.adapter import Control, Controlling, Refused, Request, Route
 from bridge.adapter.capabilities import Receipts
-from bridge.errors import KeyConflict, NotOwner, OptedOut, Unsendable, WindowClosed
+from bridge.errors import CodecError, KeyConflict, NotOwner, OptedOut, Unsendable, WindowClosed
 from bridge.journal.protocol import Entry, Journal
 from bridge.model import Content, ConversationKind, Media, Message, Party, Reaction, Receipt
 from bridge.outbox.composing import (
@@ -24,6 +24,7 @@ from bridge.outbox.composing import (
     Asking,
     Wish,
     answer,
+    check_message,
     check_others,
     first,
     in_its_place,
@@ -111,6 +112,9 @@ class Outbox:
     def _counting(self) -> Iterator[None]:
         try:
             yield
+        except CodecError as error:  # what no request would show, such as a recipient's name
+            self.refusals["content"] += 1
+            raise Unsendable(str(error)) from error
         except Unsendable as error:
             self.refusals[_REFUSALS.get(type(error), "content")] += 1
             raise
@@ -127,12 +131,14 @@ class Outbox:
         self, message: Message, emoji: str | None, *, key: str | None = None
     ) -> Sending:
         """See `Bridge.react`."""
+        check_message(message)
         return await self.reply(
             message, Reaction(message_id=message.message_id, emoji=emoji), key=key
         )
 
     async def mark_read(self, message: Message, *, typing: bool = False) -> Sending | None:
         """See `Bridge.mark_read`."""
+        check_message(message)
         capabilities = self.ways.of(message.source).capabilities(message.channel)
         is_group = message.conversation.kind is ConversationKind.GROUP
         if capabilities.receipts is Receipts.NONE or (

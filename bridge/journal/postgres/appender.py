@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,7 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import Ids, Overlay, digest_of_name
-from bridge.journal.postgres.database import HEAD_IS_EMPTY, Connection, Database
+from bridge.journal.postgres.database import HEAD_IS_EMPTY, Away, Connection, Database
 from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event
 from bridge.journal.waiting import Published
@@ -49,7 +50,8 @@ UNION ALL SELECT 'record', other.name, other.tied_to, other.record, NULL, NULL
     FROM $.records AS tie JOIN $.records AS other ON other.name = tie.tied_to
     WHERE tie.name = ANY(%(names)s)
 UNION ALL SELECT 'queue', lane, items, NULL, NULL, due - extract(epoch FROM clock_timestamp())
-    FROM $.queues WHERE %(all)s OR lane = ANY(%(lanes)s) OR keys && %(keys)s
+    FROM $.queues WHERE %(all)s OR keys && %(keys)s
+    OR sha256(lane) = ANY(ARRAY(SELECT sha256(lane) FROM unnest(%(lanes)s::bytea[]) AS lane))
     OR due <= extract(epoch FROM clock_timestamp())
 UNION ALL SELECT 'head', NULL, NULL, NULL, last, NULL FROM $.head
 """
@@ -107,12 +109,8 @@ class Appender:
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
         for _ in range(_WITHOUT_LOCK):
-            try:
+            with suppress(Changed):
                 return await self._database.run(partial(self.write, group), alone=True)
-            except Behind:
-                await self._journal.behind()
-            except Changed:
-                pass
         return await self._database.run(partial(self.write, group, locked=True))
 
     async def write(
@@ -181,10 +179,6 @@ async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published
 
 class Changed(Exception):
     """Another process has changed what was read since; nothing is written."""
-
-
-class Behind(JournalError):
-    """The server's last position is behind what it had committed; nothing is written."""
 
 
 class NotRead(Unread):
@@ -288,7 +282,8 @@ class GroupLedger(Overlay[bytes]):
     ) -> tuple[int, int]:
         """Write entries, the records and the queues; return the last position before and after.
 
-        Raises `Changed`, or `Behind` where the last position is lower than one that is `known`.
+        Raises `Changed`, or `Away` where the last position is lower than one that is `known`, which
+        passes when a process looks around.
         """
         records = [
             (name, found, b"") if isinstance(found, bytes) else (name, b"", encode_record(found))
@@ -315,7 +310,7 @@ class GroupLedger(Overlay[bytes]):
         )
         kept = await (await self._execute(_KEEP, values)).fetchone()
         if kept is None:
-            raise Behind("the server has lost what it had committed")
+            raise Away("the server has lost what it had committed")
         (before,) = kept
         if before is None:
             raise Changed

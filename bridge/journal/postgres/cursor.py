@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -64,8 +64,31 @@ class SubscriberCursor:
         """See `Cursor.position`; it lies before whatever has been read and is not settled."""
         return next(iter(self._open), self._position + 1) - 1
 
-    async def begin(self, positions: Mapping[int, int]) -> None:
-        """Serve partitions from their positions on, once `waiting` has been called."""
+    def standing(self) -> Iterator[tuple[str, int, int, bool]]:
+        """Yield the partitions with which this process has to do, and whether it goes on to serve.
+
+        It does not serve those that have come to rest, so that others can have them, nor those that
+        it has lost while something is under way: what others left held must not be overtaken.
+        """
+        busy = {*self._open.values(), *map(self._partition_of, self.at_work.values())}
+        for number, each in self.partitions.items():
+            yield self.name, number, each.settled, number in busy or not each.leaving
+        for number in busy.difference(self.partitions):
+            yield self.name, number, 0, False
+
+    async def serve(self, positions: Mapping[int, int], share: int) -> None:
+        """Serve these partitions from now on, and let those beyond a share come to rest."""
+        for number in self.partitions.keys() - positions.keys():
+            del self.partitions[number]
+        new = {n: position for n, position in positions.items() if n not in self.partitions}
+        if new:
+            await self._begin(new)
+        self.leave(beyond=share)
+        if new:
+            await self._journal.heard(self.name)
+
+    async def _begin(self, positions: Mapping[int, int]) -> None:
+        """Begin with partitions, of which nothing is read before `waiting` has been called."""
         rows = await self._journal.database.rows(
             "SELECT held.partition, held.position FROM $.held JOIN $.cursors "
             "USING (subscriber, partition) WHERE subscriber = %s "
@@ -78,33 +101,17 @@ class SubscriberCursor:
         self._position = min((each.settled for each in self.partitions.values()), default=0)
         self.reached = max(self.reached, self._position)
 
-    def left_open(self) -> list[int]:
-        """Return the partitions that are served no more, and of which something is under way.
-
-        They are not served again before that is done: it would overtake what others left held.
-        """
-        return list(self._busy.difference(self.partitions))
-
-    @property
-    def _busy(self) -> set[int]:
-        return {*self._open.values(), *map(self._partition_of, self.at_work.values())}
-
     def leave(self, *, beyond: int) -> None:
         """Let partitions come to rest that are more than so many, so that others can have them."""
         staying = [each for each in self.partitions.values() if not each.leaving]
         for partition in staying[beyond:]:
             partition.leaving = True
 
-    def at_rest(self) -> list[int]:
-        """Return the partitions that are leaving and with which nobody is at work any more."""
-        busy = self._busy
-        return [n for n, each in self.partitions.items() if each.leaving and n not in busy]
-
     async def rewind(self) -> None:
         """Go back to the last settled position: what was given out after it comes again."""
         self._open.clear()
         self.reached = 0
-        await self.begin({number: each.settled for number, each in self.partitions.items()})
+        await self._begin({number: each.settled for number, each in self.partitions.items()})
         await self.waiting()
 
     async def read(self, limit: int) -> Sequence[Entry]:

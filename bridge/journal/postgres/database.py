@@ -37,7 +37,7 @@ _OWN: Final = 5  # connections for the journal itself, beside the one that liste
 HEAD_IS_EMPTY: Final = (
     "the table head has lost its only row: restore it, with a position beyond all in entries"
 )
-NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it
+_NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it, and `look` reads it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
 ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now.
@@ -161,7 +161,7 @@ class Database:
             "prepare_threshold": None if settings.pooler else 2,
             "connect_timeout": max(2, round(self.patience / 2)),
             "tcp_user_timeout": round(self.patience * 1000),  # of a network that is cut
-            "application_name": NAME,
+            "application_name": _NAME,
             **parts,
             "client_encoding": "utf8",
         }
@@ -181,7 +181,7 @@ class Database:
 
     async def connect(self, owner: str = "") -> Connection:
         """Return a connection that commits each statement, and shows whose it is."""
-        shown = {"application_name": f"{NAME} {owner}"} if owner else {}
+        shown = {"application_name": f"{_NAME} {owner}"} if owner else {}
         connection = await self._connect(psycopg.AsyncConnection, **shown)
         connection.adapters.register_dumper(list, ListBinaryDumper)
         if self.pooler:  # where nothing can be set for longer than a transaction

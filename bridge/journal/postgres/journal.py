@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
 
+import attrs
+
 from bridge.errors import JournalError
 from bridge.journal.dialect import Dialect, Row
 from bridge.journal.ephemeral import EphemeralCursor
@@ -41,7 +43,6 @@ _NEWEST: Final = 4096  # entries in memory
 _PURGED: Final = "\r"  # no subscriber is called that
 _WINDOW: Final = 4000  # positions that a step of the sweep looks at
 _ANSWERS_WITHIN: Final = 4.0  # seconds: whether the server is well
-_FAR: Final = 1 << 20  # positions; other processes may know of more than this one
 _DIALECT: Final = Dialect(
     cursors="$.cursors",
     serves="entries.partition = cursors.partition",
@@ -61,6 +62,7 @@ _DIALECT: Final = Dialect(
     ),
     before_records=b"",
     no_lane="''",
+    indexed="sha256({})",
     write_lane=lane_bytes,
     read_lane=lane_text,
     stride=2,
@@ -104,6 +106,7 @@ _AFTERWARDS: Final = (
 _REHEARSAL: Final = f"SELECT $.keep(NULL, {', '.join(['NULL'] * 15)})"
 
 
+@attrs.define(eq=False, slots=False)
 class PostgresJournal(SqlJournal):
     """Keeps events in tables of a PostgreSQL server; an append returns when that has committed.
 
@@ -111,6 +114,15 @@ class PostgresJournal(SqlJournal):
     them, up to `absolute_limit`. At most `max_waiting` events wait for the server, each for
     `settings.patience`. `sweep_every` is in seconds.
     """
+
+    settings: PostgresSettings
+    _keep: float = attrs.field(default=8 * _DAY, kw_only=True)
+    _absolute_limit: float = attrs.field(default=30 * _DAY, kw_only=True)
+    _max_waiting: int = attrs.field(default=20_000, kw_only=True)
+    _sweep_every: float = attrs.field(default=60.0, kw_only=True)
+    _changed: Callable[[str], Awaitable[None]] | None = attrs.field(default=None, init=False)
+    _deaths: Deaths = attrs.field(factory=Deaths, init=False)
+    _losses: int = attrs.field(default=0, init=False)
 
     durable = True
     _dialect = _DIALECT
@@ -120,23 +132,8 @@ class PostgresJournal(SqlJournal):
         """See `JournalClass.from_settings`."""
         return cls(settings.own, keep=settings.keep, absolute_limit=settings.absolute_limit)
 
-    def __init__(
-        self,
-        settings: PostgresSettings,
-        *,
-        keep: float = 8 * _DAY,
-        absolute_limit: float = 30 * _DAY,
-        max_waiting: int = 20_000,
-        sweep_every: float = 60.0,
-    ) -> None:
-        self.settings = settings
-        self._keep = keep
-        self._absolute_limit = absolute_limit
-        self._max_waiting = max_waiting
-        self._sweep_every = sweep_every
-        self._changed: Callable[[str], Awaitable[None]] | None = None
-        self._deaths = Deaths()
-        self._losses = 0
+    def __attrs_post_init__(self) -> None:
+        """Have parts before the journal is open, too."""
         self._make()
 
     def _make(self) -> None:
@@ -145,9 +142,9 @@ class PostgresJournal(SqlJournal):
         self.tail = Newest(_NEWEST, self.read_after)
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
-        self._members = Members(self)
         self.partitions = self.settings.partitions
         self.confirmed = 0  # the last position that the server itself has told
+        self._members = Members(self)
 
     @property
     def owner(self) -> str:
@@ -166,7 +163,7 @@ class PostgresJournal(SqlJournal):
             resources.push_async_callback(self.database.close)
             self.database.closed = False
             self.partitions, doubts = await schema.prepare(
-                self.database, self.settings.partitions, self.appender.note
+                self.database, self.partitions, self.appender.note
             )
             for doubt in doubts:
                 _LOG.warning("%s", doubt)
@@ -184,9 +181,11 @@ class PostgresJournal(SqlJournal):
                 self._tasks.start(run.__qualname__, run)
             try:
                 async with asyncio.timeout(self.database.ends_within):
-                    await self._members.joined.wait()
+                    await self._members.looked.wait()
             except TimeoutError:
                 raise JournalError("PostgreSQL: the server does not answer") from None
+            if self._members.fault is not None:
+                raise JournalError(self._members.fault)
             self._resources = resources.pop_all()
         return self
 
@@ -216,23 +215,21 @@ class PostgresJournal(SqlJournal):
         self.tail.add(before, entries, last)
         self._members.announce_last(last)
 
-    async def behind(self) -> None:
-        """Let positions begin beyond what is known, where the server is behind that, and tell it.
+    def hear_of(self, last: int, known: int) -> None:
+        """Take note of the last position, which `known` was one before.
 
-        It has lost what it had committed. If positions came twice, then subscribers, who are beyond
-        them, would not be given what comes.
+        A server that is behind that has lost what it had committed; it goes on beyond. If positions
+        came twice, then subscribers, who are beyond them, would not be given what comes.
         """
-        self._losses += 1
-        if await self._change(
-            "UPDATE $.head SET last = :known + :far WHERE last < :known",
-            known=self.confirmed,
-            far=_FAR,
-        ):
+        if last < known:
+            self._losses += 1
             _LOG.critical(
                 "PostgreSQL has lost the last of what it had committed: it was restored from a "
                 "backup, or a standby without all of it was promoted; what comes from now on is "
                 "kept"
             )
+        self.confirmed = max(self.confirmed, last)
+        self.tail.hear_of(last)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
         """See `Journal.learn`."""
@@ -285,9 +282,10 @@ class PostgresJournal(SqlJournal):
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        if (cursor := self.cursors.pop(name, None)) is not None:
-            cursor.partitions.clear()
-        return await super().forget(name)
+        async with self._members.looking:  # which would put its progress back
+            if (cursor := self.cursors.pop(name, None)) is not None:
+                cursor.partitions.clear()
+            return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""

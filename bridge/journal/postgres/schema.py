@@ -22,17 +22,15 @@ from bridge.model import Event
 
 Note: TypeAlias = Callable[[Sequence[Event], Connection], Awaitable[None]]
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 _OLDEST_SERVER: Final = 140000
 _AFTER_LOCKED: Final = 0.05  # seconds until the next try
 _PAGE: Final = 256  # events of before whose terms are noted in one go
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
-_, _STATES, _KEEP, _MEMBERS, _REPLICATED = re.split("-- since format .*\n", _TABLES)
-
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _WITH_TERMS: Final = 3
-_QUEUES_WITH_KEYS: Final = """
+_TO_TERMS: Final = """
 ALTER TABLE head ADD queued bigint NOT NULL DEFAULT 0;
 ALTER TABLE records ADD position bigint NOT NULL DEFAULT 0;
 UPDATE records SET position = last FROM head;
@@ -43,18 +41,22 @@ ALTER TABLE queues ALTER keys DROP DEFAULT;
 DROP TABLE waiting;
 CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
 """
-_STEPS: Final = {
-    1: _STATES,
-    2: _QUEUES_WITH_KEYS + _KEEP,
-    3: "DROP TABLE members; DROP INDEX held_by_lane;" + _MEMBERS,
-    4: _REPLICATED,
-}
-"""What leads from each format to the next; processes of an earlier version answer 503 from then."""
+# Processes of an earlier version count as alive for a while, in which they can be replaced.
+_UPGRADE: Final = """
+ALTER TABLE members DROP beat, DROP IF EXISTS session, DROP IF EXISTS session_start,
+    DROP IF EXISTS listens, ADD listens boolean NOT NULL DEFAULT false,
+    ADD seen double precision NOT NULL DEFAULT extract(epoch FROM now()),
+    ADD since double precision NOT NULL DEFAULT 0;
+ALTER TABLE members ALTER serves DROP DEFAULT, ALTER listens DROP DEFAULT,
+    ALTER seen DROP DEFAULT, ALTER since DROP DEFAULT;
+DROP INDEX held_by_lane;
+ALTER TABLE queues DROP CONSTRAINT queues_pkey;
+""" + _TABLES.partition("-- From here on")[2].partition("\n")[2]
 
 _COLUMNS: Final = tuple(
     (table, column)
     for table, columns in re.findall(
-        r"CREATE TABLE (\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES, re.DOTALL
+        r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES, re.DOTALL
     )
     for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
 )
@@ -76,7 +78,7 @@ async def prepare(
     """Make the tables where they are missing, and bring them up to date.
 
     Return how many partitions there are, and what makes the server less than safe. `note` notes
-    the terms of events of before; without it, all is undone. Raises `JournalError`.
+    the terms of events of before; without it, nothing is kept. Raises `JournalError`.
     """
     within = None
     while True:  # processes that start together make the tables once; one may upgrade them for long
@@ -87,20 +89,18 @@ async def prepare(
             doubts = await _doubts(connection)
             lock = "SELECT pg_try_advisory_xact_lock(hashtext('incs-bridge'))"
             if await _asked(connection, lock):
-                await connection.execute(
-                    "SELECT set_config('search_path', %s, true)", (database.schema,)
-                )
-                found = await _found(connection, database.schema)
-                if found is None:
-                    found = await _make(connection, database.schema, partitions)
-                if found[0] == FORMAT:
+                # Nobody's temporary tables come before the journal's.
+                path = f'SET LOCAL search_path = "{database.schema}", pg_temp'
+                await connection.execute(path.encode())
+                found, partitions = await _find(connection, database.schema, partitions)
+                if found < FORMAT and note is not None:
+                    if within is None:
+                        within = math.inf
+                        continue
+                    found = await _upgrade(connection, found, note)
+                if found == FORMAT:
                     await refuse_lacks(connection, database.schema)
-                if found[0] == FORMAT or note is None:
-                    return found[1], doubts
-                if within is not None:
-                    await _upgrade(connection, database.schema, found[0], note)
-                within = math.inf
-                continue
+                return partitions, doubts
         await asyncio.sleep(_AFTER_LOCKED)
 
 
@@ -151,44 +151,34 @@ async def _doubts(connection: Connection) -> list[str]:
     ]
 
 
-async def _found(connection: Connection, name: str) -> tuple[int, int] | None:
-    """Return the format and partitions of the tables, if there are any."""
+async def _find(connection: Connection, name: str, partitions: int) -> tuple[int, int]:
+    """Return the format of the tables, which are made where they are missing, and partitions."""
     if await _asked(connection, "SELECT to_regclass(%s)", f"{name}.meta") is None:
-        return None
+        await _make_schema(connection, name)
+        await connection.execute(_TABLES.encode())
+        await connection.execute("INSERT INTO meta VALUES (%s, %s)", (FORMAT, partitions))
     rows = await (await connection.execute("SELECT format, partitions FROM meta")).fetchall()
-    ((found, partitions),) = rows or ((None, 0),)
-    if found is None or not min(_STEPS) <= found <= FORMAT:
+    ((found, partitions),) = rows or ((0, 0),)
+    if not _MAYBE_WITHOUT_DOMAINS <= found <= FORMAT:
         raise JournalError(
             f"the schema {name} has the format {found}, and this version of the bridge "
-            f"reads {min(_STEPS)} to {FORMAT}"
+            f"reads {_MAYBE_WITHOUT_DOMAINS} to {FORMAT}"
         )
-    return found, partitions
-
-
-async def _make(connection: Connection, name: str, partitions: int) -> tuple[int, int]:
-    if not await _asked(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", name):
-        try:
-            await connection.execute(f'CREATE SCHEMA "{name}"'.encode())
-        except psycopg.errors.InsufficientPrivilege as error:
-            user, database = connection.info.user, connection.info.dbname
-            raise JournalError(
-                f"the user {user} may not make the schema {name} in {database}; "
-                f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
-            ) from error
-    await connection.execute(_TABLES.encode())
-    await connection.execute("INSERT INTO meta VALUES (%s, %s)", (FORMAT, partitions))
-    return FORMAT, partitions
-
-
-async def _upgrade(connection: Connection, name: str, found: int, note: Note) -> None:
     without_domain = "SELECT 1 FROM events WHERE event ->> 'domain' IS NULL LIMIT 1"
     if found == _MAYBE_WITHOUT_DOMAINS and await _asked(connection, without_domain):
         raise JournalError(f"the schema {name} {TO_BE_MOVED}")
-    for step in range(found, FORMAT):
-        await connection.execute(_STEPS[step].encode())
+    return found, partitions
+
+
+async def _upgrade(connection: Connection, found: int, note: Note) -> int:
+    """Bring tables up to date; return their format."""
+    await connection.execute("LOCK TABLE head")  # as appends do, before all else
+    if found < _WITH_TERMS:
+        await connection.execute(_TO_TERMS.encode())
+    await connection.execute(_UPGRADE.encode())
     await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
     if found >= _WITH_TERMS:
-        return
+        return FORMAT
     async with connection.cursor("past", binary=True) as past:
         await past.execute(
             "SELECT position, event FROM entries WHERE event IS NOT NULL ORDER BY position"
@@ -198,6 +188,20 @@ async def _upgrade(connection: Connection, name: str, found: int, note: Note) ->
     queues = await connection.cursor(binary=True).execute("SELECT items FROM queues")
     for (items,) in await queues.fetchall():
         await note([item.event for item in decode_queue("", items).items], connection)
+    return FORMAT
+
+
+async def _make_schema(connection: Connection, name: str) -> None:
+    if await _asked(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", name):
+        return
+    try:
+        await connection.execute(f'CREATE SCHEMA "{name}"'.encode())
+    except psycopg.errors.InsufficientPrivilege as error:
+        user, database = connection.info.user, connection.info.dbname
+        raise JournalError(
+            f"the user {user} may not make the schema {name} in {database}; "
+            f"an owner of the database runs: CREATE SCHEMA {name} AUTHORIZATION {user}"
+        ) from error
 
 
 async def refuse_lacks(connection: Connection, name: str) -> None:

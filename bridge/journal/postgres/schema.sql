@@ -11,9 +11,10 @@
 -- one when it was written), `queues` what is durable and not published yet, with its `keys`;
 -- `head.queued` is the last position when any queue was written.
 --
--- A process is a row in `members` for as long as its `beat` grows; where it `listens`, the name of
--- that session ends in `owner`. `owner` in `cursors` says which of them serves a partition of the
--- lanes to a subscriber. `retry` is the JSON of a `Retry`.
+-- A process is a row in `members` while it looks around, as it was last `seen` to do and has done
+-- without a pause `since` then; where it `listens`, the name of that session ends in `owner`. `owner`
+-- in `cursors` says which of them serves a partition of the lanes to a subscriber. `retry` is the
+-- JSON of a `Retry`.
 -- `states` is what subscribers remember of conversations.
 -- `done` has what a transaction with a subscriber's own effects has taken, until a while after
 -- the subscriber's position is beyond it.
@@ -37,13 +38,20 @@ CREATE TABLE records (
     record bytea
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE TABLE queues (
-    lane bytea PRIMARY KEY,
+    lane bytea NOT NULL,
     due double precision NOT NULL,
     items bytea NOT NULL,
     keys bytea[] NOT NULL
 );
 CREATE INDEX queues_by_due ON queues (due);
 CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
+CREATE TABLE members (
+    owner text PRIMARY KEY,
+    listens boolean NOT NULL,
+    serves text[] NOT NULL,
+    seen double precision NOT NULL,
+    since double precision NOT NULL
+) WITH (fillfactor = 10);
 CREATE TABLE cursors (
     subscriber text NOT NULL,
     partition smallint NOT NULL,
@@ -79,23 +87,21 @@ CREATE VIEW events AS
     FROM entries WHERE event IS NOT NULL;
 INSERT INTO head VALUES (0);
 
--- since format 2
+-- From here on: what leads to the newest format, too.
 
-CREATE TABLE states (
+CREATE TABLE IF NOT EXISTS states (
     conversation bytea NOT NULL,
     name text NOT NULL,
     expires_at double precision NOT NULL,
     value bytea NOT NULL,
     PRIMARY KEY (conversation, name)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX states_by_expiry ON states (expires_at);
-
--- since format 3
+CREATE INDEX IF NOT EXISTS states_by_expiry ON states (expires_at);
 
 -- Append what was decided after reading all of `keys_read` and `names_read`, and the queues, no
 -- later than when `base` was the last position. Return the last position before it; null, and
 -- nothing is written, where some of what was read has changed since.
-CREATE FUNCTION keep(
+CREATE OR REPLACE FUNCTION keep(
     base bigint, keys_read bytea[], names_read bytea[],
     partitions bytea, keys bytea[], lanes bytea[], others bytea[], events bytea[],
     names bytea[], ties bytea[], contents bytea[],
@@ -128,7 +134,8 @@ BEGIN
     ON CONFLICT (name) DO UPDATE SET position = excluded.position,
         tied_to = excluded.tied_to, record = excluded.record;
     IF cardinality(queue_lanes) > 0 THEN
-        DELETE FROM queues WHERE lane = ANY(queue_lanes);
+        DELETE FROM queues
+        WHERE sha256(lane) IN (SELECT sha256(each) FROM unnest(queue_lanes) AS each);
         INSERT INTO queues (lane, due, items, keys)
         SELECT new.lane, extract(epoch FROM clock_timestamp()) + due, content,
             ARRAY(SELECT id FROM unnest(waiting, waiting_in) AS each (id, at) WHERE at = new.lane)
@@ -140,7 +147,7 @@ $keep$;
 
 -- Take an entry for a subscriber in the transaction with its effects, once, by the process that
 -- serves its lane; return whether it may. A claim of the partition waits for the transaction.
-CREATE FUNCTION take(id bytea, whose text, process text) RETURNS boolean
+CREATE OR REPLACE FUNCTION take(id bytea, whose text, process text) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $take$
 BEGIN
     WITH mine AS (
@@ -152,18 +159,87 @@ BEGIN
 END
 $take$;
 
--- since format 4
-
-CREATE TABLE members (
-    owner text PRIMARY KEY,
-    listens boolean NOT NULL,
-    beat bigint NOT NULL DEFAULT 0,
-    serves text[] NOT NULL DEFAULT '{}'
-) WITH (fillfactor = 10);
-CREATE INDEX held_by_lane ON held (subscriber, lane, position);
-
--- since format 5
-
+-- A lane may be longer than what an index takes.
+CREATE INDEX held_by_lane ON held (subscriber, sha256(lane), position);
+CREATE UNIQUE INDEX queues_by_lane ON queues (sha256(lane));
 -- A publication for all tables would else refuse to change what has no primary key.
 ALTER TABLE head REPLICA IDENTITY FULL;
 ALTER TABLE meta REPLICA IDENTITY FULL;
+ALTER TABLE queues REPLICA IDENTITY FULL;
+
+-- Show that a process lives, which looks every `pace` seconds, and `anew` over a new connection.
+-- Remove those that do not look any more, and let this one have its share of what it `wanted` to
+-- serve and nobody serves. By one clock, and whoever has not looked steadily judges nobody: all may
+-- have been kept from it, and the clock may have been set.
+--
+-- How far partitions are that it `keeps` is put back where somebody deleted it; it gives back the
+-- others that it names. None of these is claimed here: where another process had it meanwhile, this
+-- one has to begin with it anew.
+--
+-- `last` is the last position; where that is below what was `known`, positions go on beyond.
+CREATE FUNCTION look(
+    process text, listening boolean, wanted text[], pace float8, silence float8, anew boolean,
+    known bigint, names text[], numbers smallint[], positions bigint[], keeps boolean[],
+    OUT last bigint, OUT due_in float8, OUT others boolean, OUT returns boolean, OUT gone text[],
+    OUT put_back text[], OUT shares int[], OUT owned text[], OUT served int[], OUT settled bigint[]
+) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $look$
+#variable_conflict use_variable
+DECLARE
+    clock float8;
+    steady float8;
+    each text;
+    share int;
+BEGIN
+    INSERT INTO members AS own (owner, listens, serves, seen, since)
+    SELECT process, listening, wanted, at, at
+    FROM (SELECT extract(epoch FROM clock_timestamp())) AS now (at)
+    ON CONFLICT (owner) DO UPDATE SET serves = excluded.serves, seen = excluded.seen, since = CASE
+        WHEN NOT anew AND excluded.seen - own.seen BETWEEN 0 AND pace + 1 THEN own.since
+        ELSE excluded.seen END
+    RETURNING own.seen, own.since, own.xmax = 0 INTO clock, steady, returns;
+    WITH dead AS (
+        DELETE FROM members WHERE owner IN (
+            SELECT other.owner FROM members AS other, LATERAL (
+                SELECT pace + CASE WHEN other.listens AND NOT EXISTS (
+                    SELECT FROM pg_stat_activity
+                    WHERE application_name = 'incs-bridge ' || other.owner
+                ) THEN 1 ELSE silence END
+            ) AS patience (seconds)
+            WHERE other.owner <> process AND clock - steady > seconds
+            AND (clock - other.seen > seconds OR other.seen > clock + 60)
+            FOR UPDATE OF other SKIP LOCKED
+        ) RETURNING owner
+    ) SELECT array_agg(dead.owner) INTO gone FROM dead;
+    WITH back AS (
+        INSERT INTO cursors (subscriber, partition, position, owner)
+        SELECT subscriber, partition, position, process
+        FROM unnest(names, numbers, positions, keeps) AS mine (subscriber, partition, position, keep)
+        WHERE keep ORDER BY 1, 2 ON CONFLICT DO NOTHING RETURNING cursors.subscriber
+    ) SELECT array_agg(DISTINCT subscriber) INTO put_back FROM back;
+    UPDATE cursors SET owner = NULL
+    FROM unnest(names, numbers, keeps) AS mine (subscriber, partition, keep)
+    WHERE cursors.subscriber = mine.subscriber AND cursors.partition = mine.partition
+    AND NOT keep AND cursors.owner = process;
+    FOREACH each IN ARRAY wanted LOOP
+        share := ceil((SELECT partitions FROM meta)::float8
+            / (SELECT count(*) FROM members WHERE each = ANY(serves)));
+        shares := shares || share;
+        WITH free AS MATERIALIZED (
+            SELECT partition FROM cursors WHERE subscriber = each
+            AND (owner IS NULL OR owner NOT IN (SELECT owner FROM members))
+            AND (subscriber, partition) NOT IN (SELECT * FROM unnest(names, numbers))
+            ORDER BY partition LIMIT greatest(0, share - (
+                SELECT count(*) FROM cursors WHERE subscriber = each AND owner = process
+            )) FOR UPDATE SKIP LOCKED
+        )
+        UPDATE cursors SET owner = process FROM free
+        WHERE cursors.subscriber = each AND cursors.partition = free.partition;
+    END LOOP;
+    SELECT array_agg(subscriber), array_agg(partition::int), array_agg(position)
+    INTO owned, served, settled FROM cursors WHERE owner = process;
+    SELECT head.last INTO last FROM head;
+    UPDATE head SET last = known + 1048576 WHERE head.last < known;
+    others := EXISTS (SELECT FROM members WHERE owner <> process);
+    due_in := (SELECT min(due) FROM queues) - clock;
+END
+$look$;

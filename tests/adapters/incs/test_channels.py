@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.adapter import Scope
 from bridge.adapters.incs.channels import Channel, Channels
 from bridge.adapters.whatsapp.value import narrow
-from bridge.errors import Unreadable
+from bridge.errors import Problem, Unreadable
 from bridge.model import Party, Role
 from tests.adapters.laws import json_values
 
@@ -68,6 +69,17 @@ def test_a_channel_is_found_by_each_of_its_names(channels):
     assert channels.scope(BODY, RECEIVED_AT, agent_id="shop_agent@rbm.goog") == scope(
         channel="rcs", account="30060"
     )
+
+
+def test_a_channel_has_the_account_of_the_settings():
+    """Whatever a callback names a channel by, its events are for the account that is given."""
+    named = Channel(id=1, kind="whatsapp", business_phone="6281519236680", account="1065")
+    channels = Channels((named,), "shop")
+    for told in ({"channel_id": 1}, {"business_phone": "6281519236680"}):
+        assert channels.scope(BODY, RECEIVED_AT, **told).account == "1065"
+    for other in (attrs.evolve(named, id=2, kind="viber"), Channel(id=1065, kind="rcs")):
+        (problem,) = Channels((named, other)).problems
+        assert problem == Problem("channels[1].account", "given to two channels")
 
 
 def test_a_callback_that_names_nothing_is_nobodys(channels):

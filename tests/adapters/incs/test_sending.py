@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 
 from bridge.adapter import Accepted, Refused, Remedy
@@ -79,6 +80,16 @@ def test_each_channel_has_its_code_and_its_route():
         sender.compose(outbound(Text(text="Hi")))
     with pytest.raises(Unsendable, match="0 that speak rcs"):
         sender.compose(outbound(Text(text="Hi"), channel="rcs", account="9"))
+
+
+def test_a_channel_is_picked_by_its_account_and_by_its_number():
+    """Events tell the account of the settings; those of before that setting, the number."""
+    named = attrs.evolve(channel(1, "whatsapp", "one"), account="106540352242922")
+    sender = sender_for(named, channel(2, "whatsapp", "two"))
+    assert [route.account for route in sender.routes] == ["106540352242922", "2"]
+    for account in ("106540352242922", "1"):
+        request = sender.compose(outbound(Text(text="Hi"), account=account))
+        assert request.headers["certification-code"] == "one"
 
 
 def test_sending_without_any_code_names_the_setting():
@@ -287,6 +298,16 @@ def test_whatsapp_s_own_code_goes_before_incs_s(told):
         (failure(777), Remedy.REFUSED, False),
         (failure(777, http=502), Remedy.AGAIN, True),
         (failure(777, http=422), Remedy.MEND_MESSAGE, False),
+        (failure(777, http=404), Remedy.REFUSED, False),
+        # One of HTTP's numbers means what HTTP says, as 404, 422, 429 and 500 do.
+        (failure(401), Remedy.STOP_ACCOUNT, False),
+        (failure(403), Remedy.STOP_ACCOUNT, False),
+        (failure(405), Remedy.REFUSED, False),
+        (failure(408), Remedy.AGAIN, False),
+        (failure(413), Remedy.MEND_MESSAGE, False),
+        (failure(502), Remedy.AGAIN, True),
+        (failure(503), Remedy.AGAIN, False),
+        (failure(504, http=500), Remedy.AGAIN, True),
         (failure(200), Remedy.AGAIN, True),
         (failure(None, http=429), Remedy.SLOW_ACCOUNT, False),
         (response({"message": "Unauthenticated."}, 401), Remedy.STOP_ACCOUNT, False),

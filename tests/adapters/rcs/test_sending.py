@@ -295,6 +295,9 @@ def test_the_pause_that_is_asked_for_is_told():
     [
         (error("TOMORROW", 400), Remedy.MEND_MESSAGE),
         (error("TOMORROW", 500), Remedy.AGAIN),
+        # It is Google that answers, so that the address is right: this message alone is refused.
+        (error("TOMORROW", 404), Remedy.REFUSED),
+        (error("TOMORROW", 200), Remedy.REFUSED),
         (response({"error": "x"}, 500), Remedy.AGAIN),
         (response({"error": {}}, 200), Remedy.AGAIN),
         (response(b"<html>404</html>", 404), Remedy.STOP_ACCOUNT),

@@ -349,6 +349,11 @@ def test_an_error_is_told_in_the_provider_s_words():
         (error(139999, 400, is_transient=True), Remedy.AGAIN, False),
         (error(139999, 200), Remedy.REFUSED, False),
         (error("x", 200), Remedy.REFUSED, False),
+        (response({"error": {}}, 200), Remedy.AGAIN, True),
+        # It is Meta that answers, so that the address is right: this message alone is refused.
+        (error(139999, 404), Remedy.REFUSED, False),
+        (error(139999, 410), Remedy.REFUSED, False),
+        (error(139999, 404, is_transient=True), Remedy.AGAIN, False),
         # The number that is sent from does not exist: nothing to mend in the message.
         (error(100, 400, error_subcode=33), Remedy.STOP_ACCOUNT, False),
         # An error inside of a success.

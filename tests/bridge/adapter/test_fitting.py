@@ -61,6 +61,7 @@ BARE = Capabilities(channel="bare", title="Bare", text=30, media={})
 PICTURE = Media(media=MediaKind.IMAGE, url="https://e.com/a.png")
 # Whoever changes it sends the parts again of what was under way.
 NAMESPACE = UUID("3e2f27a2-9d0e-5f5e-8a3b-6a1c9f0f5c11")
+ENGLAND = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
 YES, NO = Option("yes", "Yes"), Option("no", "No")
 
 
@@ -97,6 +98,14 @@ def test_words_stay_whole(words):
         ("aa👍🏽bb", 3, ("aa", "👍🏽b", "b")),
         ("a👩‍🚀b", 3, ("a", "👩‍🚀", "b")),
         ("a🇮🇩b", 2, ("a", "🇮🇩", "b")),
+        # Of many flags in a row, each stays whole.
+        ("a" + "🇮🇩" * 40, 40, ("a" + "🇮🇩" * 19, "🇮🇩" * 20, "🇮🇩")),
+        # https://www.unicode.org/reports/tr29/#Table_Sample_Grapheme_Clusters, and a flag of tags
+        ("aa" + ENGLAND, 8, ("aa", ENGLAND)),
+        ("aa\u0915\u094d\u0937\u093f", 4, ("aa", "\u0915\u094d\u0937\u093f")),
+        ("aa\u0e01\u0e33", 3, ("aa", "\u0e01\u0e33")),
+        ("aa\u1100\u1161\u11a8", 4, ("aa", "\u1100\u1161\u11a8")),
+        ("aa\uff76\uff9e", 3, ("aa", "\uff76\uff9e")),
         # Beyond what one character may be made of there is no other way.
         ("\u0301" * 50, 40, ("\u0301" * 40, "\u0301" * 10)),
         ("", 5, ("",)),

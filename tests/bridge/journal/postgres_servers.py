@@ -82,12 +82,17 @@ class PostgresServer:
                 subprocess.run(["cp", "-a", self._data, shared / "data"], check=True)
 
     @classmethod
-    def standby(cls, primary: PostgresServer) -> Self:
-        """Make a standby without which the primary acknowledges nothing."""
+    def standby(cls, primary: PostgresServer, *, address: str = "127.0.0.1") -> Self:
+        """Make a standby without which the primary acknowledges nothing.
+
+        At another `address` than the primary's it has the same port.
+        """
         server = cls.__new__(cls)
         server.folder = Path(tempfile.mkdtemp(prefix="bridge-pg-", dir="/tmp"))
-        server.port = free_port()
-        server.dsn = primary.dsn.replace(str(primary.port), str(server.port))
+        server.port = free_port() if address in primary.dsn else primary.port
+        server.dsn = primary.dsn.replace("127.0.0.1", address).replace(
+            str(primary.port), str(server.port)
+        )
         server._data = server.folder / "data"
         if os.geteuid() == 0:
             shutil.chown(server.folder, _USER)
@@ -95,8 +100,8 @@ class PostgresServer:
         server.run("pg_basebackup", "-D", server._data, "-R", "-c", "fast", "-d", copied)
         with (server._data / "postgresql.conf").open("a") as config:
             config.write(
-                f"port = {server.port}\nunix_socket_directories = '{server.folder}'\n"
-                "synchronous_standby_names = ''\n"
+                f"listen_addresses = '{address}'\nport = {server.port}\n"
+                f"unix_socket_directories = '{server.folder}'\nsynchronous_standby_names = ''\n"
             )
         server.start()
         primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")

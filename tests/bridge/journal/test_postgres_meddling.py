@@ -57,6 +57,7 @@ def critical(caplog: pytest.LogCaptureFixture) -> list[str]:
         (("ALTER TABLE {}.entries RENAME TO x", "ALTER TABLE {}.x RENAME TO entries"), "entries"),
         (("ALTER TABLE {}.held RENAME TO x", "ALTER TABLE {}.x RENAME TO held"), "held.lane"),
         (("ALTER FUNCTION {}.keep RENAME TO x", "ALTER FUNCTION {}.x RENAME TO keep"), "keep"),
+        (("ALTER FUNCTION {}.look RENAME TO x", "ALTER FUNCTION {}.x RENAME TO look"), "look"),
         (("DELETE FROM {}.head", "INSERT INTO {}.head VALUES (9)"), "head has lost its only row"),
     ],
 )
@@ -85,15 +86,50 @@ async def test_a_process_that_cannot_take_part_says_so(
 ) -> None:
     """Where others cannot be heard of, that is said once, and nothing is ready until they can."""
     async with journal:
-        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN beat TO gone")
+        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN seen TO gone")
         await until(journal, ready=False)
         while not critical(caplog):
             await asyncio.sleep(0.01)
-        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN gone TO beat")
+        postgres.sql(f"ALTER TABLE {schema}.members RENAME COLUMN gone TO seen")
         await until(journal, ready=True)
     (line,) = critical(caplog)
     assert "subscribers are not served" in line
-    assert "beat" in line
+    assert "seen" in line
+
+
+async def test_a_process_that_cannot_take_part_does_not_start(
+    journal: PostgresJournal, postgres: PostgresServer, schema: str
+) -> None:
+    """A start says what keeps it from serving anybody."""
+    async with journal:
+        pass
+    postgres.sql(f"ALTER FUNCTION {schema}.look RENAME TO x")
+    with pytest.raises(JournalError, match=r"PostgreSQL: function .*look"):
+        async with journal:
+            pytest.fail("it starts")
+
+
+async def test_a_process_that_cannot_take_part_leaves_what_it_served(
+    journal: PostgresJournal,
+    postgres: PostgresServer,
+    schema: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It ends what it has begun, and begins with nothing that others may serve by now."""
+    async with journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message("a")])
+        (a,) = await read(cursor, 1)
+        postgres.sql(f"ALTER FUNCTION {schema}.look RENAME TO x")
+        while not critical(caplog):
+            await asyncio.sleep(0.01)
+        await journal.append([message("b")])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await read(cursor, 1)
+        await cursor.settle(Settlement(position=a.position))
+        postgres.sql(f"ALTER FUNCTION {schema}.x RENAME TO look")
+        assert ids(await read(cursor, 1)) == ["b"]
 
 
 async def test_progress_that_was_deleted_is_put_back(
@@ -108,7 +144,8 @@ async def test_progress_that_was_deleted_is_put_back(
         await journal.append([message("a")])
         (entry,) = await read(cursor, 1)
         await cursor.settle(Settlement(position=entry.position))
-        postgres.sql(f"DELETE FROM {schema}.cursors")
+        await journal.subscribe("more")  # whatever looked around before the settlement has done so
+        postgres.sql(f"DELETE FROM {schema}.cursors WHERE subscriber = 'crm'")
         while not critical(caplog):
             await asyncio.sleep(0.01)
         await journal.append([message("b")])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
+import string
 from contextlib import AsyncExitStack
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +21,7 @@ from bridge.journal.query import Query
 from bridge.model import Message
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
-from bridge.testing.sample_events import ids, read
+from bridge.testing.sample_events import ids, poorly, read
 from tests.bridge.events import message
 from tests.bridge.journal.postgres_servers import PostgresServer
 from tests.waiting import until
@@ -149,6 +153,30 @@ async def test_a_primary_that_is_fenced_off() -> None:
             assert standby.sql("SELECT count(*) FROM bridge.entries") == "2"
 
 
+async def test_a_name_that_leads_to_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a name is given to the promoted standby, new connections go there by themselves."""
+    resolve, address = socket.getaddrinfo, "127.0.0.1"
+
+    def lead(host: str, *args: Any, **options: Any) -> Any:
+        return resolve(address if host == "db.example.com" else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lead)
+    with (
+        PostgresServer(synced=True) as primary,
+        PostgresServer.standby(primary, address="127.0.0.2") as standby,
+    ):
+        dsn = primary.dsn.replace("127.0.0.1", "db.example.com")
+        async with journal_on(dsn, "bridge", patience=20.0) as journal:
+            cursor = await journal.subscribe("crm")
+            await journal.append([message("a")])
+            primary.stop("immediate")
+            standby.promote()
+            address = "127.0.0.2"
+            assert (await journal.append([message("b")])).published == 1
+            assert ids(await read(cursor, 2)) == ["a", "b"]
+        assert standby.sql("SELECT count(*) FROM bridge.entries") == "2"
+
+
 async def test_names_are_looked_up_without_the_executor_of_the_loop(
     postgres: PostgresServer,
 ) -> None:
@@ -184,6 +212,71 @@ async def test_nobody_is_taken_for_dead_while_nobody_can_look(
     assert "others go on with its work" not in caplog.text
 
 
+async def test_nobody_is_taken_for_dead_where_the_servers_clock_is_set(
+    postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the server's clock goes forward by an hour, all go on with what they serve."""
+    async with AsyncExitStack() as stack:
+        both = [
+            await stack.enter_async_context(journal_on(postgres.dsn, "clock")) for _ in range(2)
+        ]
+        cursors = [await each.subscribe("crm") for each in both]
+        await until(lambda: all(len(each.partitions) == 4 for each in cursors))
+        postgres.sql("UPDATE clock.members SET seen = seen - 3600, since = since - 3600")
+        for each in both:
+            await each.subscribe("more")  # which looks around
+        assert postgres.sql("SELECT count(*) FROM clock.members") == "2"
+        assert all(len(each.partitions) == 4 for each in cursors)
+    assert "others go on with its work" not in caplog.text
+
+
+async def test_a_dead_process_is_replaced_where_the_servers_clock_is_set_back(
+    postgres: PostgresServer,
+) -> None:
+    """What a process served that looked an hour ahead of the clock, another one serves."""
+    async with journal_on(postgres.dsn, "ahead") as journal:
+        cursor = await journal.subscribe("crm")
+        await until(lambda: len(cursor.partitions) == 8)
+    postgres.sql(
+        "INSERT INTO ahead.members SELECT 'gone', true, '{crm}', at, at "
+        "FROM (SELECT extract(epoch FROM now()) + 3600) AS later (at); "
+        "UPDATE ahead.cursors SET owner = 'gone'"
+    )
+    async with journal_on(postgres.dsn, "ahead") as journal:
+        cursor = await journal.subscribe("crm")
+        assert not cursor.partitions
+        await until(lambda: len(cursor.partitions) == 8)
+
+
+async def test_subscribers_that_wait_for_their_share_keep_no_append_waiting(
+    postgres: PostgresServer,
+) -> None:
+    """While nobody can look who serves what, those who subscribe take no connections."""
+    async with journal_on(postgres.dsn, "many") as journal:
+        with psycopg.connect(postgres.dsn) as slow:
+            slow.execute("LOCK TABLE many.members IN ACCESS EXCLUSIVE MODE")
+            subscribing = [asyncio.create_task(journal.subscribe(f"s{n}")) for n in range(8)]
+            while len(journal.cursors) < 8:
+                await asyncio.sleep(0.01)
+            assert (await journal.append([message("a")])).published == 1
+            assert not any(each.done() for each in subscribing)
+        await asyncio.gather(*subscribing)
+
+
+async def test_a_lane_that_is_longer_than_an_index_takes(postgres: PostgresServer) -> None:
+    """An event of a lane of 10,000 bytes waits for a fuller one, and is held for another try."""
+    name = "".join(random.Random(1).choices(string.ascii_letters, k=10_000))
+    async with journal_on(postgres.dsn, "long") as journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([poorly(message("a", user=name), "9001", settle=0.2)])
+        (a,) = await read(cursor, 1)
+        held = Held(entry=a, retry=Retry(tries=1))
+        await cursor.settle(Settlement(position=a.position, held=(held,)))
+        assert await cursor.waiting() == {a.lane: 0.0}
+        assert await cursor.held(a.lane, 5) == (held,)
+    assert len(a.lane) > 10_000
+
+
 # --- subscribers with transactions ---------------------------------------------------------------
 
 
@@ -206,6 +299,28 @@ async def test_what_a_function_sets_is_gone_with_it(postgres: PostgresServer) ->
             await settled(bridge.journal)
         assert await bridge.journal.dead_letters() == ()
     assert found == [("postgres", '"$user", public', found[0][2])] * 2
+
+
+async def test_temporary_tables_of_a_function_hide_none(postgres: PostgresServer) -> None:
+    """Whatever a function calls its temporary tables, what it takes is noted in the journal's."""
+    taken: list[str] = []
+    bridge = Bridge(journal=journal_on(postgres.dsn, "hidden", connections=1))
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        taken.append(event.message_id)
+        for table in ("done", "cursors", "entries"):
+            await connection.execute(
+                f"CREATE TEMPORARY TABLE IF NOT EXISTS {table} AS TABLE hidden.{table}"
+            )
+
+    async with bridge:
+        for name in ("a", "b"):
+            await bridge.journal.append([message(name)])
+            await settled(bridge.journal)
+        assert await bridge.journal.dead_letters() == ()
+    assert taken == ["a", "b"]
+    assert postgres.sql("SELECT count(*) FROM hidden.done") == "2"
 
 
 async def test_a_restart_of_the_server_costs_no_try() -> None:

@@ -20,8 +20,6 @@ import pytest
 from bridge.adapter.signing import Secret
 from bridge.delivery import Delivery, current
 from bridge.errors import ConfigurationError, JournalError
-from bridge.journal.identity import name_of
-from bridge.journal.ledger import User
 from bridge.journal.overlay import digest
 from bridge.journal.postgres import PostgresJournal
 from bridge.journal.postgres.schema import check
@@ -30,7 +28,6 @@ from bridge.journal.protocol import Appended, Cursor, Entry, Held, Retry, Settle
 from bridge.journal.query import Query
 from bridge.journal.states import State
 from bridge.model import Event, Message, Status, StatusChange
-from bridge.model.keys import in_domain
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from bridge.testing.sample_events import ids, poorly, read
@@ -831,73 +828,6 @@ async def test_a_schema_that_is_there(make: Make, postgres: PostgresServer, sche
     check(make(dsn=dsn).settings)
     async with make(dsn=dsn) as journal:
         assert (await journal.append([message("a")])).published == 1
-
-
-def make_old(server: PostgresServer, schema: str) -> None:
-    """Make tables what they were in their first format."""
-    server.sql(
-        f"""
-        SET search_path = {schema};
-        CREATE TABLE waiting (key bytea PRIMARY KEY, lane bytea NOT NULL);
-        INSERT INTO waiting SELECT unnest(keys), lane FROM queues;
-        ALTER TABLE queues DROP keys;
-        ALTER TABLE head DROP queued;
-        ALTER TABLE records DROP position, ADD at double precision NOT NULL DEFAULT 0;
-        DROP FUNCTION keep;
-        DROP FUNCTION take;
-        DROP TABLE states;
-        DROP TABLE members;
-        CREATE TABLE members (
-            owner text PRIMARY KEY, beat bigint NOT NULL DEFAULT 0, session int,
-            session_start timestamptz, serves text[] NOT NULL DEFAULT '{{}}'
-        );
-        UPDATE records SET record = convert_to((
-            convert_from(record, 'UTF8')::jsonb - 'reply_until' - 'owned' - 'granted'
-        )::text, 'UTF8');
-        UPDATE meta SET format = 1;
-        """
-    )
-
-
-async def test_an_older_schema_is_upgraded(
-    make: Make, postgres: PostgresServer, schema: str
-) -> None:
-    """Tables of the first format are brought up to date, and keep what is in them."""
-    until = datetime(2026, 11, 2, 12, tzinfo=UTC)
-    event = in_domain(message("a"), "test", reply_until=until)
-    waits = in_domain(message("b", user=PHONES[1]), "test", reply_until=until)
-    poor = poorly(waits, settle=60)
-    async with make() as journal:
-        await journal.append([event, poor])
-    make_old(postgres, schema)
-    check(make().settings)
-    state = State(
-        conversation=message("a").conversation.id,
-        name="bot",
-        value=b'{"step":1}',
-        expires_at=4_000_000_000.0,
-    )
-    for _ in range(2):
-        async with make() as journal:
-            for each in (event, waits):
-                user = await journal.record(name_of(each.conversation.id)[0])
-                assert isinstance(user, User)
-                assert user.reply_until == {each.account: until.timestamp()}
-            assert await journal.append([event, poor]) == Appended(published=0, duplicates=2)
-            await journal.write_state(state)
-            assert await journal.read_state(state.conversation, "bot") == state
-
-
-async def test_events_without_a_domain_are_not_served(
-    make: Make, postgres: PostgresServer, schema: str
-) -> None:
-    """Tables of before trust domains are refused, and the error says what to do."""
-    async with make() as journal:
-        await journal.append([message("a")])
-    make_old(postgres, schema)
-    with pytest.raises(JournalError, match=r"before trust domains: .*`bridge import` into a new"):
-        async with make():
-            pass
 
 
 async def test_expired_states(make: Make) -> None:

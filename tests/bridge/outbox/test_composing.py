@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid5
 
 import pytest
 
-from bridge.errors import ConfigurationError, Unsendable
-from bridge.model import Media, MediaKind, Menu, Native, Option, Party, Reaction
+from bridge.errors import ConfigurationError, Unfetchable, Unsendable
+from bridge.model import Media, MediaKind, Menu, Native, Option, Party, Reaction, Template
 from tests.bridge.outbox.trips import USER, planned, under_way
 
 PNG = "https://example.com/a.png"
@@ -63,15 +63,30 @@ async def test_words_do_as_well_as_members():
         ({"key": 5}, "a key is"),
         ({"key": "a\nb"}, "a key is"),
         ({"key": ""}, "a key is"),
+        ({"force": "yes"}, "force: expected"),
         ({"otherwise": "hello"}, "otherwise: expected a template"),
         ({"fallback": "rcs"}, "fallback: expected a list"),
         ({"fallback": [5]}, "fallback: expected a list"),
+        ({"fallback": None}, "fallback: expected a list"),
         *(
             ({name: when}, f"{name} is neither a time nor a duration")
             for name in ("not_before", "expires")
             for when in ("soon", "", float("nan"), float("inf"), 1e300, True, [], timedelta.max)
         ),
         ({"expires": datetime(2026, 1, 1)}, "a time without its zone"),  # noqa: DTZ001
+        *(
+            ({name: when}, f"{name} is beyond the years 1 to 9999 of UTC")
+            for name in ("not_before", "expires")
+            for when in (
+                datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+                datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+            )
+        ),
+        # Neither is shown in the request that is made now.
+        (
+            {"otherwise": Template(name="a", language="en", category="\ud800")},
+            "does not fit into JSON",
+        ),
         ({"not_before": "2h", "expires": "1h"}, "it would expire before it may go"),
     ],
 )
@@ -98,6 +113,14 @@ async def test_nobody_to_send_to(to):
             await trip.bridge.send(to, "hello", via="whatsapp")
 
 
+async def test_a_name_that_is_no_text():
+    """It goes into no request, and into the journal neither."""
+    async with planned("whatsapp") as trip, under_way(trip):
+        with pytest.raises(Unsendable, match="does not fit into JSON"):
+            await trip.bridge.send(Party(phone=USER, name="\ud800"), "hello", via="whatsapp")
+        assert (await trip.bridge.journal.follow()).position == 0
+
+
 async def test_an_id_has_an_end():
     """A user id is no longer than those that providers may tell."""
     async with planned("whatsapp") as trip, under_way(trip):
@@ -121,6 +144,22 @@ async def test_only_messages_are_answered():
         for other in ([], change, "hello"):
             with pytest.raises(Unsendable, match=f"found a {type(other).__name__}"):
                 await trip.bridge.reply(other, "hello")
+
+
+async def test_what_is_no_message_and_no_conversation():
+    """Whatever else a program gives is named, whichever it calls."""
+    async with planned("whatsapp") as trip, under_way(trip):
+        bridge = trip.bridge
+        for other in ([], None):
+            found = f"found a {type(other).__name__}"
+            for asked in (bridge.react(other, "👍"), bridge.mark_read(other)):
+                with pytest.raises(Unsendable, match=found):
+                    await asked
+            with pytest.raises(Unfetchable, match=found):
+                await bridge.fetch(other)
+            for asked in (bridge.window(other), bridge.take(other), bridge.pause(other, for_=1)):
+                with pytest.raises(ConfigurationError, match=f"conversation: .*{found}"):
+                    await asked
 
 
 async def test_what_is_over_before_it_begins():

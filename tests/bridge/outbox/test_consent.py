@@ -8,6 +8,7 @@ import pytest
 
 from bridge.errors import OptedOut
 from bridge.model import Template
+from bridge.testing.providers import Trouble
 from tests.bridge.outbox.trips import USER, Told, told
 
 PROMOTION = Template(name="spring_sale", language="en", category="MARKETING")
@@ -86,6 +87,35 @@ async def test_a_template_in_another_s_place_is_refused_too():
         await bridge.tell("messages", {"messages": [OLD]})
         with pytest.raises(OptedOut):
             await bridge.trip.bridge.reply(bridge.trip.events[-1], "hello", otherwise=PROMOTION)
+
+
+async def test_what_waits_is_not_sent_to_whoever_has_opted_out_meanwhile():
+    """It fails with `opted_out` when its turn comes and goes no other way, unless it is forced."""
+    async with told() as bridge:
+        trip = bridge.trip
+        trip.provider.trouble = Trouble.REDIRECT
+        spared, forced = [
+            await trip.bridge.send(
+                USER, PROMOTION, via="whatsapp", fallback=["whatsapp"], force=force
+            )
+            for force in (False, True)
+        ]
+        await trip.until(lambda: trip.provider.requests)
+        await choose(bridge, "stop")
+        trip.provider.trouble = None
+        assert (await spared.outcome(60)).error.code == "opted_out"
+        assert (await forced.outcome(60, until="sent")).current != "failed"
+        assert [each.correlation for each in trip.provider.arrived] == [forced.message_id]
+
+
+async def test_what_follows_is_not_sent_to_whoever_has_opted_out():
+    """A template that goes `otherwise`, once the provider has refused the message itself."""
+    async with told() as bridge:
+        await choose(bridge, "stop")
+        # The journal knows no message of the user's, so that the provider is asked: 131047.
+        sending = await bridge.trip.bridge.send(USER, "hello", via="whatsapp", otherwise=PROMOTION)
+        assert (await sending.outcome(30, until="sent")).error.code == "opted_out"
+        assert bridge.trip.provider.arrived == []
 
 
 async def test_what_was_sent_before_is_known_all_the_same():

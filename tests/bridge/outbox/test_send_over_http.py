@@ -256,6 +256,15 @@ async def test_the_command_insists(tmp_path):
         assert arrived.body["template"]["name"] == "hello_again"
 
 
+async def test_what_is_typed_is_no_text(tmp_path):
+    """An argument in another encoding is a mistake of whoever types it, and nothing is kept."""
+    async with commanding(tmp_path) as (run, trip):
+        for typed in (("caf\udce9",), ("--template", "caf\udce9", "--language", "en")):
+            with pytest.raises(UsageError, match="an argument is not UTF-8"):
+                await run(*typed)
+        assert (await trip.bridge.journal.follow()).position == 0
+
+
 def test_the_document_is_an_openapi():
     """Every reference in it leads somewhere, and a request is described."""
     document = openapi()

@@ -1,0 +1,185 @@
+-- What an earlier version wrote in format 3 of its schema: see test_postgres_upgrades.py.
+CREATE SCHEMA bridge;
+CREATE FUNCTION bridge.keep(base bigint, keys_read bytea[], names_read bytea[], partitions bytea, keys bytea[], lanes bytea[], others bytea[], events bytea[], names bytea[], ties bytea[], contents bytea[], queue_lanes bytea[], items bytea[], dues double precision[], waiting bytea[], waiting_in bytea[]) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'bridge'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_variable
+DECLARE
+    before bigint;
+    changed bigint;
+BEGIN
+    SELECT head.last, head.queued INTO before, changed FROM head FOR UPDATE;
+    -- Each statement from here on sees what was committed before the lock was free.
+    IF before <> base AND (
+        changed > base
+        OR EXISTS (SELECT FROM entries WHERE key = ANY(keys_read) AND position > base)
+        OR EXISTS (SELECT FROM records WHERE name = ANY(names_read) AND position > base)
+    ) THEN
+        RETURN NULL;
+    END IF;
+    UPDATE head SET last = before + 2 * greatest(1, cardinality(keys)),
+        queued = CASE cardinality(queue_lanes) WHEN 0 THEN changed ELSE before + 2 END;
+    INSERT INTO entries (position, at, partition, key, lane, same_as, event)
+    SELECT before + 2 * number, extract(epoch FROM clock_timestamp()),
+        get_byte(partitions, number::int - 1), id, lane, nullif(other, ''), nullif(event, '')
+    FROM unnest(keys, lanes, others, events)
+        WITH ORDINALITY AS new (id, lane, other, event, number);
+    INSERT INTO records (name, position, tied_to, record)
+    SELECT name, before + 2, nullif(tie, ''), nullif(content, '')
+    FROM unnest(names, ties, contents) AS new (name, tie, content)
+    ON CONFLICT (name) DO UPDATE SET position = excluded.position,
+        tied_to = excluded.tied_to, record = excluded.record;
+    IF cardinality(queue_lanes) > 0 THEN
+        DELETE FROM queues WHERE lane = ANY(queue_lanes);
+        INSERT INTO queues (lane, due, items, keys)
+        SELECT new.lane, extract(epoch FROM clock_timestamp()) + due, content,
+            ARRAY(SELECT id FROM unnest(waiting, waiting_in) AS each (id, at) WHERE at = new.lane)
+        FROM unnest(queue_lanes, items, dues) AS new (lane, content, due) WHERE content <> '';
+    END IF;
+    RETURN before;
+END
+$$;
+CREATE FUNCTION bridge.take(id bytea, whose text, process text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'bridge'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    WITH mine AS (
+        SELECT entries.position, partition FROM entries JOIN cursors USING (partition)
+        WHERE key = id AND subscriber = whose AND owner = process FOR KEY SHARE OF cursors
+    )
+    INSERT INTO done SELECT whose, partition, position FROM mine ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END
+$$;
+CREATE TABLE bridge.cursors (
+    subscriber text NOT NULL,
+    partition smallint NOT NULL,
+    "position" bigint NOT NULL,
+    owner text
+)
+WITH (fillfactor='10');
+CREATE TABLE bridge.dead (
+    id bigint NOT NULL,
+    subscriber text NOT NULL,
+    "position" bigint NOT NULL,
+    retry bytea NOT NULL
+);
+ALTER TABLE bridge.dead ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME bridge.dead_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE bridge.done (
+    subscriber text NOT NULL,
+    partition smallint NOT NULL,
+    "position" bigint NOT NULL
+);
+CREATE TABLE bridge.entries (
+    "position" bigint NOT NULL,
+    at double precision NOT NULL,
+    partition smallint NOT NULL,
+    reparsed boolean DEFAULT false NOT NULL,
+    key bytea NOT NULL,
+    lane bytea NOT NULL,
+    same_as bytea,
+    event bytea
+)
+WITH (autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_cost_delay='0');
+CREATE VIEW bridge.events AS
+ SELECT entries."position",
+    to_timestamp(entries.at) AS at,
+    (convert_from(entries.event, 'UTF8'::name))::json AS event
+   FROM bridge.entries
+  WHERE (entries.event IS NOT NULL);
+CREATE TABLE bridge.head (
+    last bigint NOT NULL,
+    queued bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='10');
+CREATE TABLE bridge.held (
+    subscriber text NOT NULL,
+    "position" bigint NOT NULL,
+    partition smallint NOT NULL,
+    lane bytea NOT NULL,
+    due_at double precision,
+    retry bytea NOT NULL
+);
+CREATE TABLE bridge.members (
+    owner text NOT NULL,
+    beat bigint DEFAULT 0 NOT NULL,
+    session integer,
+    session_start timestamp with time zone,
+    serves text[] DEFAULT '{}'::text[] NOT NULL
+)
+WITH (fillfactor='10');
+CREATE TABLE bridge.meta (
+    format integer NOT NULL,
+    partitions integer NOT NULL
+);
+CREATE TABLE bridge.queues (
+    lane bytea NOT NULL,
+    due double precision NOT NULL,
+    items bytea NOT NULL,
+    keys bytea[] NOT NULL
+);
+CREATE TABLE bridge.records (
+    name bytea NOT NULL,
+    "position" bigint NOT NULL,
+    tied_to bytea,
+    record bytea
+)
+WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
+CREATE TABLE bridge.states (
+    conversation bytea NOT NULL,
+    name text NOT NULL,
+    expires_at double precision NOT NULL,
+    value bytea NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_cost_delay='0');
+INSERT INTO bridge.cursors (subscriber, partition, "position", owner) VALUES ('crm', 0, 3, NULL);
+INSERT INTO bridge.cursors (subscriber, partition, "position", owner) VALUES ('crm', 1, 4, NULL);
+INSERT INTO bridge.cursors (subscriber, partition, "position", owner) VALUES ('crm', 2, 4, NULL);
+INSERT INTO bridge.cursors (subscriber, partition, "position", owner) VALUES ('crm', 3, 4, NULL);
+INSERT INTO bridge.entries ("position", at, partition, reparsed, key, lane, same_as, event) VALUES (2, 1795916918.198285, 0, false, '\xb1d58f5642ee729194daf1285af7a9d7', '\x746573742f77686174736170703a33303035383a2b3136353035353531323334', NULL, '\x7b226b696e64223a226d657373616765222c226b6579223a22746573742f6d6573736167652f77686174736170702f61222c22736f75726365223a2274657374222c22646f6d61696e223a2274657374222c226368616e6e656c223a227768617473617070222c226163636f756e74223a223330303538222c226f636375727265645f6174223a22323032362d31312d30315431323a30303a30305a222c2272656365697665645f6174223a22323032362d31312d30315431323a30303a30315a222c226d6573736167655f6964223a2261222c22616c6961736573223a5b5d2c22646972656374696f6e223a22696e626f756e64222c226f726967696e223a2275736572222c22636f6e766572736174696f6e223a7b226964223a22746573742f77686174736170703a33303035383a2b3136353035353531323334222c226b696e64223a22646972656374227d2c2273656e646572223a7b2270686f6e65223a222b3136353035353531323334222c22726f6c65223a2275736572227d2c22726563697069656e74223a7b2270686f6e65223a222b3136353035353536363636222c22726f6c65223a22627573696e657373227d2c22636f6e74656e74223a7b226b696e64223a2274657874222c2274657874223a2268656c6c6f227d2c22666f72776172646564223a226e6f222c226f776e6564223a747275652c227265706c795f756e74696c223a22323032362d31312d30325431323a30303a30305a222c22726177223a7b226964223a2261222c2266726f6d223a223136353035353531323334222c2274657874223a7b22626f6479223a2268656c6c6f227d7d7d');
+INSERT INTO bridge.entries ("position", at, partition, reparsed, key, lane, same_as, event) VALUES (4, 1795916918.198384, 0, false, '\x8d0a5db76a7cce321cdf91fa34ad8b97', '\x746573742f77686174736170703a33303035383a2b3136353035353531323334', NULL, '\x7b226b696e64223a226d657373616765222c226b6579223a22746573742f6d6573736167652f77686174736170702f62222c22736f75726365223a2274657374222c22646f6d61696e223a2274657374222c226368616e6e656c223a227768617473617070222c226163636f756e74223a223330303538222c226f636375727265645f6174223a22323032362d31312d30315431323a30303a30305a222c2272656365697665645f6174223a22323032362d31312d30315431323a30303a30315a222c226d6573736167655f6964223a2262222c22616c6961736573223a5b5d2c22646972656374696f6e223a22696e626f756e64222c226f726967696e223a2275736572222c22636f6e766572736174696f6e223a7b226964223a22746573742f77686174736170703a33303035383a2b3136353035353531323334222c226b696e64223a22646972656374227d2c2273656e646572223a7b2270686f6e65223a222b3136353035353531323334222c22726f6c65223a2275736572227d2c22726563697069656e74223a7b2270686f6e65223a222b3136353035353536363636222c22726f6c65223a22627573696e657373227d2c22636f6e74656e74223a7b226b696e64223a2274657874222c2274657874223a2268656c6c6f227d2c22666f72776172646564223a226e6f222c226f776e6564223a747275652c227265706c795f756e74696c223a22323032362d31312d30325431323a30303a30305a222c22726177223a7b226964223a2262222c2266726f6d223a223136353035353531323334222c2274657874223a7b22626f6479223a2268656c6c6f227d7d7d');
+INSERT INTO bridge.head (last, queued) VALUES (6, 6);
+INSERT INTO bridge.held (subscriber, "position", partition, lane, due_at, retry) VALUES ('crm', 2, 0, '\x746573742f77686174736170703a33303035383a2b3136353035353531323334', 50.5, '\x7b227472696573223a322c226475655f6174223a35302e352c2266697273745f6661696c65645f6174223a34302e302c226661696c65645f6174223a6e756c6c2c226572726f72223a224b65794572726f723a2078222c227768657265223a6e756c6c2c227472616365223a5b5d2c227265706c61796564223a66616c73652c22626567756e223a66616c73657d');
+INSERT INTO bridge.meta (format, partitions) VALUES (3, 4);
+INSERT INTO bridge.queues (lane, due, items, keys) VALUES ('\x746573742f77686174736170703a33303035383a2b3136353035353530303031', 50.5, '\x5b5b7b226b696e64223a226d657373616765222c226b6579223a22746573742f6d6573736167652f77686174736170702f63222c22736f75726365223a2274657374222c22646f6d61696e223a2274657374222c226368616e6e656c223a227768617473617070222c226163636f756e74223a223330303538222c226f636375727265645f6174223a22323032362d31312d30315431323a30303a30305a222c2272656365697665645f6174223a22323032362d31312d32395430313a34383a33382e3036393531305a222c226d6573736167655f6964223a2263222c22616c6961736573223a5b2239303031225d2c2269645f7370616365223a22696e6373222c22646972656374696f6e223a22696e626f756e64222c226f726967696e223a2275736572222c22636f6e766572736174696f6e223a7b226964223a22746573742f77686174736170703a33303035383a2b3136353035353530303031222c226b696e64223a22646972656374227d2c2273656e646572223a7b2270686f6e65223a222b3136353035353530303031222c22726f6c65223a2275736572227d2c22726563697069656e74223a7b2270686f6e65223a222b3136353035353536363636222c22726f6c65223a22627573696e657373227d2c22636f6e74656e74223a7b226b696e64223a2274657874222c2274657874223a225b6d6573736167655d227d2c22666f72776172646564223a226e6f222c226f776e6564223a747275652c22736574746c65223a333630302c227265706c795f756e74696c223a22323032362d31312d30325431323a30303a30305a222c22726177223a7b226964223a2263222c2266726f6d223a223136353035353530303031222c2274657874223a7b22626f6479223a2268656c6c6f227d7d7d2c5b22746573742f6d6573736167652f77686174736170702f63222c22746573742f6d6573736167652f696e63732f39303031225d2c313739353931363937382e30363935315d5d', '{"\\x7edec09b9d4cbcdc61f9183f3437b9b6","\\x717b9705e3d98fd62fa30dfd891419c5"}');
+INSERT INTO bridge.records (name, "position", tied_to, record) VALUES ('\x687266618a951b59760735c4355a2b41', 2, NULL, '\x7b2275736572223a22746573742f757365722f77686174736170702f2b3136353035353531323334222c2273696e6365223a313739333533343430312e302c227365656e223a313739333533343430312e302c226964656e746974696573223a5b222b3136353035353531323334225d2c22636f6e766572736174696f6e73223a7b223330303538223a22746573742f77686174736170703a33303035383a2b3136353035353531323334227d2c226964656e746966696564223a5b5d2c227265706c795f756e74696c223a7b223330303538223a313739333632303830302e307d2c226f776e6564223a7b7d2c226772616e746564223a7b7d7d');
+INSERT INTO bridge.records (name, "position", tied_to, record) VALUES ('\xbf16f3115377b6962eec87f812702d0b', 6, NULL, '\x7b2275736572223a22746573742f757365722f77686174736170702f2b3136353035353530303031222c2273696e6365223a313739353931363931382e30363935312c227365656e223a313739353931363931382e30363935312c226964656e746974696573223a5b222b3136353035353530303031225d2c22636f6e766572736174696f6e73223a7b223330303538223a22746573742f77686174736170703a33303035383a2b3136353035353530303031227d2c226964656e746966696564223a5b5d2c227265706c795f756e74696c223a7b223330303538223a313739333632303830302e307d2c226f776e6564223a7b7d2c226772616e746564223a7b7d7d');
+INSERT INTO bridge.states (conversation, name, expires_at, value) VALUES ('\x746573742f77686174736170703a33303035383a2b3136353035353531323334', 'bot', 4000000000, '\x7b2273746570223a317d');
+SELECT pg_catalog.setval('bridge.dead_id_seq', 1, false);
+ALTER TABLE ONLY bridge.cursors
+    ADD CONSTRAINT cursors_pkey PRIMARY KEY (subscriber, partition);
+ALTER TABLE ONLY bridge.dead
+    ADD CONSTRAINT dead_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY bridge.done
+    ADD CONSTRAINT done_pkey PRIMARY KEY (subscriber, partition, "position");
+ALTER TABLE ONLY bridge.entries
+    ADD CONSTRAINT entries_key_key UNIQUE (key);
+ALTER TABLE ONLY bridge.entries
+    ADD CONSTRAINT entries_pkey PRIMARY KEY ("position");
+ALTER TABLE ONLY bridge.held
+    ADD CONSTRAINT held_pkey PRIMARY KEY (subscriber, "position");
+ALTER TABLE ONLY bridge.members
+    ADD CONSTRAINT members_pkey PRIMARY KEY (owner);
+ALTER TABLE ONLY bridge.queues
+    ADD CONSTRAINT queues_pkey PRIMARY KEY (lane);
+ALTER TABLE ONLY bridge.records
+    ADD CONSTRAINT records_pkey PRIMARY KEY (name);
+ALTER TABLE ONLY bridge.states
+    ADD CONSTRAINT states_pkey PRIMARY KEY (conversation, name);
+CREATE INDEX dead_by_position ON bridge.dead USING btree ("position");
+CREATE INDEX held_by_lane ON bridge.held USING btree (subscriber, partition, lane, "position");
+CREATE INDEX held_by_position ON bridge.held USING btree ("position");
+CREATE INDEX queues_by_due ON bridge.queues USING btree (due);
+CREATE INDEX queues_by_key ON bridge.queues USING gin (keys) WITH (fastupdate=off);
+CREATE INDEX states_by_expiry ON bridge.states USING btree (expires_at);
