@@ -84,9 +84,9 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         party.user_id,
         party.parent_user_id,
     )
-    settled = ledger.settled.get(where.id)
+    noted = settled = ledger.settled.get(where.id)
     if settled is None or settled.said != said:
-        settled = _settled(message, said, ledger)
+        noted, settled = None, _settled(message, said, ledger)
     if (
         settled is None
         or message.key in settled.unshown
@@ -94,9 +94,15 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         or not message.owned
     ):
         return False
-    if message.reply_until is not None:
-        ledger.open(settled, message.reply_until)
+    until = message.reply_until
+    if until is not None and (noted or not _is_told(until, settled)):
+        ledger.open(settled, until)
     return True
+
+
+def _is_told(until: datetime, settled: Settled) -> bool:
+    account, _ = settled.place
+    return until.timestamp() <= settled.user.reply_until.get(account, 0.0)
 
 
 def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled | None:

@@ -168,12 +168,14 @@ class GroupLedger(Overlay[bytes]):
         *,
         events: Sequence[Event] = (),
     ) -> None:
-        ids = Ids(digest_of_name)
+        made: dict[str, bytes] = {}
         for event in events:
             # A message of ours goes by a record of the same name as its key.
             identify = digest_of_name if getattr(event, "id_space", None) == OURS else digest
             for key in first_keys(event):
-                ids[key] = identify(key)
+                made[key] = identify(key)
+        ids = Ids(digest_of_name)
+        ids.update(made)
         super().__init__(
             ids,
             stored_queue=queues.by_lane.get,
@@ -188,7 +190,7 @@ class GroupLedger(Overlay[bytes]):
         self._cache = cache
         self._windows = windows
         self._opened: dict[Place, datetime] = {}  # beyond what is known
-        keys = set(ids.values())
+        keys = set(made.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
         self.unknown = keys.difference(known)
