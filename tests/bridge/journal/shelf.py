@@ -84,7 +84,7 @@ class Shelf:
     def note_settled(self, settled: Settled) -> None:
         pass
 
-    def unsettle(self, user: User) -> None:
+    def unsettle(self, user: User | None) -> None:
         pass
 
     def queue(self, lane: str) -> Queue | None:
