@@ -13,12 +13,13 @@ somebody else. So has one from which somebody writes after its user changed to a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 import attrs
 
 from bridge.journal import terms
-from bridge.journal.ledger import Ledger, User, opened
+from bridge.journal.ledger import Latest, Ledger, User, opened
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -33,11 +34,12 @@ from bridge.model import (
     SystemKind,
 )
 from bridge.model.frozen import builder, evolved
-from bridge.model.keys import folded
+from bridge.model.keys import folded, shown_key
 
 EventT = TypeVar("EventT", bound=Event)
 
 _DAY: Final = 86_400.0
+_MOST_AWAITED: Final = 256  # messages of one account
 _WORDS: Final = (Handover, ConsentChange)
 _SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
@@ -89,6 +91,9 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         first = party.phone or party.user_id
         if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
             return False
+        has_ids = party.user_id is not None or party.parent_user_id is not None
+        if not has_ids and _is_awaited(message, ledger):
+            return False  # it may be shown now
         name = name_by(message.domain, message.channel, first)
         found = ledger.find(name)
         if found is None:
@@ -112,6 +117,40 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     if now is not user or not is_noted:
         ledger.note_settled(where.id, said, now)
     return True
+
+
+def await_under_phone(message: Message, user: User, ledger: Ledger) -> None:
+    """Note that a message may come to be shown under a phone of which nothing is known yet.
+
+    It was told as not shown, of a user who is known by ids alone.
+    """
+    if (
+        phones_of(user.identities)
+        or message.direction is not _INBOUND
+        or message.conversation.kind is not _DIRECT
+    ):
+        return
+    name, at = name_of_awaited(message), message.received_at.timestamp()
+    found, key = ledger.find(name), _short(shown_key(message) or "")
+    told = found.told if type(found) is Latest else ()
+    if key not in told:
+        ledger.save(Latest(name=name, at=at, key="", told=(*told, key)[-_MOST_AWAITED:]))
+        ledger.unsettle(None)  # whichever conversation it will be in
+
+
+def _is_awaited(message: Message, ledger: Ledger) -> bool:
+    """Return whether a message was told as not shown, of a user known by ids alone."""
+    found = ledger.find(name_of_awaited(message))
+    return type(found) is Latest and _short(message.key) in found.told
+
+
+def name_of_awaited(message: Message) -> str:
+    """Return the name of what is remembered of messages of users who are known by ids alone."""
+    return f"{message.domain or ''}/awaited/{message.channel}/{message.account or ''}"
+
+
+def _short(key: str) -> str:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _is_as_said(user: User, first: str, message: Message) -> bool:

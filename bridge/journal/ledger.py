@@ -210,8 +210,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def unsettle(self, user: User) -> None:
-        """Forget what was noted of the conversations of a user, who may lose a name."""
+    def unsettle(self, user: User | None) -> None:
+        """Forget what was noted of the conversations of a user, who may lose a name; None: all."""
         ...
 
     def queue(self, lane: str) -> Queue | None:

@@ -235,8 +235,11 @@ class Overlay(Ledger, Generic[Id]):
             self.settled.clear()  # it may have been another user's
         self._change(self.records, own, other)
 
-    def unsettle(self, user: User) -> None:
+    def unsettle(self, user: User | None) -> None:
         """See `Ledger.unsettle`."""
+        if user is None:
+            self.settled.clear()
+            return
         for conversation in user.conversations.values():
             self.settled.pop(conversation, None)
 

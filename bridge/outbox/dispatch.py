@@ -302,7 +302,6 @@ class Dispatch:
         if self._says_begun(message, attempt):
             self.delivery.has_begun(message)
         elif not way.is_repeatable(message):
-            await asyncio.sleep(0)  # the delivery knows what has waited
             await self.delivery.note_begun(message)
 
     async def _conclude(self, way: Way, message: Message, outcome: Outcome, left: float) -> None:

@@ -85,7 +85,7 @@ class Shelf:
     def note_settled(self, conversation: str, said: object, user: User) -> None:
         pass
 
-    def unsettle(self, user: User) -> None:
+    def unsettle(self, user: User | None) -> None:
         pass
 
     def queue(self, lane: str) -> Queue | None:
