@@ -206,7 +206,9 @@ class Outbox:
             known = known or await self.journal.find(messages[0].key)
             if known is not None and not is_same(known.event, messages[0], wish.otherwise):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
-        return Sending(messages=messages, is_new=is_new, journal=self.journal, ways=self.ways)
+        return Sending(
+            messages=messages, is_new=is_new, outcomes=self.dispatch.outcomes, ways=self.ways
+        )
 
     async def _is_appended(self, messages: tuple[Message, ...]) -> bool:
         """Append messages, and return whether all of them are new. Raises `JournalError`."""
