@@ -11,7 +11,7 @@ Write subscribers against the model; `Bridge` brings the events to them::
 from typing import TYPE_CHECKING
 
 from bridge import model
-from bridge.lazy import lazily
+from bridge.process.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.adapter import (

@@ -20,10 +20,10 @@ from bridge.delivery.subscribers import Subscribers
 from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress.domains import Member
 from bridge.journal.start import Start
-from bridge.meant import meant
 from bridge.model import Event
 from bridge.outbox.ways import FOLLOWER, NAME, Ways
-from bridge.raised import described
+from bridge.process.meant import meant
+from bridge.process.raised import described
 from bridge.settings import (
     CONSOLE,
     MEDIA,

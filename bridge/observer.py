@@ -24,7 +24,7 @@ from bridge.adapter import Callback
 from bridge.errors import ConfigurationError
 from bridge.journal.protocol import Appended
 from bridge.model import Event
-from bridge.throttle import Throttle
+from bridge.process.throttle import Throttle
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -31,10 +31,9 @@ from typing import Any, Final, Self
 
 from yarl import URL
 
-from bridge import assembly, installed, logs
+from bridge import assembly, installed
 from bridge.adapter import Adapter, Callback, MediaSource, Response, Sender
 from bridge.adapter.signing import Network
-from bridge.clock import Clock
 from bridge.delivery import Delivery
 from bridge.delivery.catching_up import caught_up
 from bridge.delivery.receivers import Receivers
@@ -42,7 +41,6 @@ from bridge.delivery.subscriber import Function
 from bridge.delivery.subscribers import Subscribers
 from bridge.delivery.transactions import in_transaction
 from bridge.errors import ConfigurationError, NotRunning
-from bridge.forked import end_in, forks
 from bridge.ingress.embedding import Embedded
 from bridge.ingress.intake import Intake
 from bridge.installed import journal_of
@@ -55,6 +53,9 @@ from bridge.ops.operators import Operators
 from bridge.outbox.client import Sends
 from bridge.outbox.conversations import Conversations
 from bridge.outbox.ways import NAME
+from bridge.process import logs
+from bridge.process.clock import Clock
+from bridge.process.forked import end_in, forks
 from bridge.settings import (
     DeliverySettings,
     OutboxSettings,

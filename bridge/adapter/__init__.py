@@ -7,7 +7,7 @@ what a channel carries, and `fitting` makes a message fit it.
 
 from typing import TYPE_CHECKING
 
-from bridge.lazy import lazily
+from bridge.process.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.adapter.build import *

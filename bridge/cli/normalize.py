@@ -18,7 +18,7 @@ from bridge.cli.config import ConfigOption
 from bridge.cli.options import moment
 from bridge.cli.terminal import Exit, fail, say
 from bridge.errors import CodecError, NotAuthentic
-from bridge.raised import raised_at
+from bridge.process.raised import raised_at
 
 if TYPE_CHECKING:
     from bridge.cli.bodies import Body

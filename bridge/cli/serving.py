@@ -40,7 +40,7 @@ from bridge.model import Event
 from bridge.ops import admin, log
 from bridge.ops.metrics import Metrics
 from bridge.outbox.ways import FOLLOWER, NAME
-from bridge.raised import raised_at
+from bridge.process.raised import raised_at
 from bridge.runtime import Bridge
 from bridge.settings import AdminSettings, Settings
 from bridge.settings.admin import is_loopback

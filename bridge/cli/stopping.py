@@ -22,8 +22,8 @@ from typing import Any, Final, NoReturn, Self
 from bridge.cli.terminal import Exit
 from bridge.delivery.functions import name_of, place_of
 from bridge.errors import BridgeError
-from bridge.forked import forks
 from bridge.ops import log
+from bridge.process.forked import forks
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _ONE: Final = 0.01  # seconds within which signals are one: a terminal and a parent both send it

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TextIO, assert_never
 
-from bridge.lazy import later
 from bridge.model import (
     CallPermission,
     Carousel,
@@ -50,6 +49,7 @@ from bridge.model import (
     Unsupported,
 )
 from bridge.model.masking import mask_phone, mask_phones_in, mask_text, neutralise
+from bridge.process.lazy import later
 
 if TYPE_CHECKING:
     import rich.console as rich_console

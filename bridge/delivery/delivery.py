@@ -12,7 +12,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Self
 
-from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery.attempt import FIRST, NEW, Attempt, Later
 from bridge.delivery.failures import Failures
 from bridge.delivery.gathering import Gathered
@@ -26,10 +25,11 @@ from bridge.journal.lanes import lane_of
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.observer import Observers, Result
-from bridge.raised import described, is_a
+from bridge.process.clock import SYSTEM_CLOCK, Clock
+from bridge.process.raised import described, is_a
+from bridge.process.supervised import Tasks, report
+from bridge.process.throttle import Throttle
 from bridge.settings import DeliverySettings
-from bridge.supervised import Tasks, report
-from bridge.throttle import Throttle
 
 _BATCH: Final = 256
 _WINDOW: Final = 1024  # entries taken and not settled

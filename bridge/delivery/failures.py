@@ -11,7 +11,6 @@ from typing import Final
 import attrs
 
 from bridge import errors
-from bridge.clock import Clock
 from bridge.delivery.attempt import Later, delay
 from bridge.delivery.functions import chain_of, exc_info_of, name_of, where_of
 from bridge.errors import (
@@ -29,9 +28,10 @@ from bridge.journal.protocol import Held, Retry
 from bridge.model import Event
 from bridge.model.masking import mask_phones_in
 from bridge.observer import Result
-from bridge.raised import described, is_a, kind_of
+from bridge.process.clock import Clock
+from bridge.process.raised import described, is_a, kind_of
+from bridge.process.throttle import Throttle
 from bridge.settings import DeliverySettings
-from bridge.throttle import Throttle
 
 _HOPELESS: Final = (Drop, Unfetchable, Unsendable)  # no other try would end better
 # Their texts quote neither the event nor what was sent, so that a log may tell them; an account may

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
-from bridge.raised import cause_of, frames_of, is_a, kind_of, trace_of
+from bridge.process.raised import cause_of, frames_of, is_a, kind_of, trace_of
 
 _MOST_LINES: Final = 50
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"

@@ -9,7 +9,6 @@ from typing import Final
 
 import attrs
 
-from bridge.clock import Clock
 from bridge.delivery.attempt import Attempt, Later
 from bridge.delivery.failures import Failures
 from bridge.delivery.gathering import MOST, Gathered, burst_of
@@ -20,7 +19,8 @@ from bridge.errors import Stop
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
 from bridge.model.frozen import builder, changer
-from bridge.raised import is_a
+from bridge.process.clock import Clock
+from bridge.process.raised import is_a
 
 _begun: Final = changer(Retry, "begun", "due_at")
 _held: Final = builder(Held)

@@ -9,11 +9,11 @@ from typing import Final
 
 import attrs
 
-from bridge.clock import Clock, Timer
 from bridge.delivery.attempt import Later
 from bridge.delivery.gathering import LONGEST
 from bridge.delivery.progress import Progress
 from bridge.journal.protocol import Entry, Held, Retry
+from bridge.process.clock import Clock, Timer
 
 QUEUE: Final = 64
 """At most so many entries of a lane are in memory; where more come, the journal holds them all."""

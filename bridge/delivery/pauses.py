@@ -15,16 +15,16 @@ import attrs
 import orjson
 
 from bridge.adapter import build
-from bridge.clock import Clock
 from bridge.errors import ConfigurationError, JournalError
 from bridge.journal.protocol import Cursor, Journal, SharedJournal
 from bridge.journal.query import PAUSED, Query, conversation_of, joined
 from bridge.journal.states import State
 from bridge.model import Direction, Event, JsonValue, Message, Notice, Origin
 from bridge.model.keys import OURS, event_key
+from bridge.process.clock import Clock
+from bridge.process.supervised import Tasks
+from bridge.process.throttle import Throttle
 from bridge.settings import seconds
-from bridge.supervised import Tasks
-from bridge.throttle import Throttle
 
 LONGEST: Final = timedelta(days=7)
 """How long a pause can be, and for how long after its end it is known what came in it."""

@@ -23,7 +23,7 @@ from bridge.delivery.functions import is_async, name_of
 from bridge.delivery.subscriber import Function
 from bridge.errors import JournalError
 from bridge.model import Event
-from bridge.supervised import Tasks
+from bridge.process.supervised import Tasks
 
 _Callable: TypeAlias = Callable[..., Any]
 _Key: TypeAlias = tuple[type[Event], Any]  # the second is the receiver's address, to blinker

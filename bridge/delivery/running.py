@@ -31,10 +31,10 @@ from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, request_id, t
 from bridge.delivery.functions import is_async
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.threads import Threads
-from bridge.forked import end_child, forks
 from bridge.model import Event
 from bridge.observer import UNWATCHED, AttemptDetails, Observers, Result
-from bridge.raised import trace_of
+from bridge.process.forked import end_child, forks
+from bridge.process.raised import trace_of
 
 Ended: TypeAlias = Callable[[BaseException | None], None]
 """Called once, with what a function raised or with None; it must not raise."""

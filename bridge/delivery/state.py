@@ -12,11 +12,11 @@ from weakref import WeakValueDictionary
 
 import orjson
 
-from bridge.clock import Clock
 from bridge.delivery.attempt import turn
 from bridge.errors import CodecError, ConfigurationError
 from bridge.journal.protocol import Journal
 from bridge.journal.states import State
+from bridge.process.clock import Clock
 from bridge.settings import seconds
 
 Remembered: TypeAlias = dict[str, Any]

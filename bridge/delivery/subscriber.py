@@ -13,7 +13,7 @@ from bridge.delivery.functions import is_async, plain
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.start import Start
 from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, Direction, Event, Message, Origin
-from bridge.raised import described, writable
+from bridge.process.raised import described, writable
 from bridge.settings import DeliverySettings, seconds
 from bridge.settings.wording import quoted, unknown
 

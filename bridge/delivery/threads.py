@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeAlias
 
-from bridge.forked import end_child, forks
+from bridge.process.forked import end_child, forks
 
 Returned: TypeAlias = Callable[[Any, BaseException | None], None]
 """Called on the event loop with what a function returned, or with what it raised."""

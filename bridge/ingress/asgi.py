@@ -33,9 +33,9 @@ from bridge.ingress import request_id
 from bridge.ingress.intake import Intake
 from bridge.ingress.memory import Memory, Room
 from bridge.ingress.responses import HEADERS, response_to
-from bridge.raised import described
+from bridge.process.raised import described
+from bridge.process.throttle import Throttle
 from bridge.settings import ServerSettings
-from bridge.throttle import Throttle
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

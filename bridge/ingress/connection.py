@@ -19,11 +19,11 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from bridge.adapter.signing import Address, client_address
 from bridge.errors import BridgeError
-from bridge.forked import forks, let_go_of
 from bridge.ingress.responses import problem, response_to, web_response
-from bridge.raised import raised_at
+from bridge.process.forked import forks, let_go_of
+from bridge.process.raised import raised_at
+from bridge.process.throttle import Throttle
 from bridge.settings import ServerSettings
-from bridge.throttle import Throttle
 
 _LINGERING: Final = 2.0  # seconds
 _log: Final = logging.getLogger(__name__)

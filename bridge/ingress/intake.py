@@ -54,9 +54,9 @@ from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Un
 from bridge.model.frozen import evolved
 from bridge.model.keys import MAX_ID, in_domain, overlong
 from bridge.observer import UNWATCHED, AppendDetails, CallbackDetails, Observers
-from bridge.raised import raised_at
+from bridge.process.raised import raised_at
+from bridge.process.throttle import Throttle
 from bridge.settings import Stale
-from bridge.throttle import Throttle
 
 _MANY: Final = 100  # events of one body
 

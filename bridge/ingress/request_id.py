@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bridge.adapter.signing import Network, client_address
 from bridge.delivery.attempt import request_id as _current
-from bridge.lazy import later
+from bridge.process.lazy import later
 
 if TYPE_CHECKING:
     from aiohttp import web

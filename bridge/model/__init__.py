@@ -6,7 +6,7 @@ Nothing here knows how a provider spells a field; `codec` alone spells our own J
 
 from typing import TYPE_CHECKING
 
-from bridge.lazy import lazily
+from bridge.process.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.model.contacts import *

@@ -12,7 +12,7 @@ from hashlib import scrypt
 from typing import Final
 
 from bridge.observer import After, Around, Observer, OperationDetails
-from bridge.throttle import Throttle
+from bridge.process.throttle import Throttle
 
 _SALT: Final = b"bridge.audit"
 _SIZE: Final = 8

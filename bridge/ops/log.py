@@ -33,7 +33,7 @@ from bridge.adapter.signing import Secret
 from bridge.delivery.functions import chain_of
 from bridge.ingress.request_id import current
 from bridge.model.masking import mask_phone, mask_phones_in, neutralise
-from bridge.raised import kind_of, raised_at
+from bridge.process.raised import kind_of, raised_at
 from bridge.settings import LogSettings
 
 _MOST_WAITING: Final = 4096  # lines

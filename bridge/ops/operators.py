@@ -47,8 +47,8 @@ from bridge.ops.audit import hashed
 from bridge.ops.callbacks import LatestCallbacks
 from bridge.ops.results import Described, Reparsed, Replayed, Served, lag_seconds
 from bridge.outbox.outbox import Outbox
+from bridge.process.threads import in_thread
 from bridge.settings import wording
-from bridge.threads import in_thread
 
 _TOGETHER: Final = 500  # changes that share a commit, and letters that are in memory at once
 _LONGEST_HISTORY: Final = 100

@@ -26,7 +26,7 @@ from bridge.errors import ConfigurationError
 from bridge.ingress import request_id
 from bridge.model.masking import mask_phones_in
 from bridge.observer import AppendDetails, Around, AttemptDetails, CallbackDetails, Observer
-from bridge.threads import in_thread
+from bridge.process.threads import in_thread
 
 _Attributes: TypeAlias = Mapping[str, str | int]
 

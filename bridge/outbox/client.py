@@ -30,9 +30,9 @@ from bridge.adapter import (
     Uploading,
 )
 from bridge.errors import ConfigurationError, NotRunning, Unanswered
-from bridge.lazy import later
 from bridge.model import Media, Message, ProviderError
 from bridge.outbox.tokens import Tokens
+from bridge.process.lazy import later
 
 if TYPE_CHECKING:
     import aiohttp

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Unpack
 
 from bridge.adapter import Control
-from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery.life import Life
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.state import TIME_TO_LIVE, Remembered, States
@@ -22,6 +21,7 @@ from bridge.outbox.media import MAX_SIZE, Downloads, File, Progress
 from bridge.outbox.outbox import Outbox
 from bridge.outbox.sending import Sending
 from bridge.outbox.uploads import Details
+from bridge.process.clock import SYSTEM_CLOCK, Clock
 from bridge.settings import OutboxSettings
 
 

@@ -15,7 +15,6 @@ from uuid import uuid4
 import attrs
 
 from bridge.adapter import Accepted, Outcome, Refused, Remedy
-from bridge.clock import SYSTEM_CLOCK, Clock
 from bridge.delivery import Delivery
 from bridge.delivery.attempt import FIRST, Attempt, Later, current
 from bridge.delivery.subscriber import Subscriber
@@ -45,8 +44,9 @@ from bridge.outbox.limits import Limits
 from bridge.outbox.outcomes import Outcomes
 from bridge.outbox.statuses import change_of
 from bridge.outbox.ways import FOLLOWER, NAME, Way, Ways
+from bridge.process.clock import SYSTEM_CLOCK, Clock
+from bridge.process.throttle import Throttle
 from bridge.settings import DeliverySettings, OutboxSettings
-from bridge.throttle import Throttle
 
 _AFTER_JOURNAL_ERROR: Final = 1.0  # seconds
 _LONGEST_PAUSE: Final = 600.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, final
 
-from bridge.clock import Clock
 from bridge.delivery import Attempt
 from bridge.delivery.attempt import Later
 from bridge.journal import tracks
@@ -15,6 +14,7 @@ from bridge.journal.query import MOST, Query
 from bridge.model import Content, Media, Message, Origin, StatusChange, Text
 from bridge.model.keys import OURS
 from bridge.outbox.ways import Way
+from bridge.process.clock import Clock
 
 _LOOK_AGAIN: Final = 1.0  # seconds at first, then as long as it has waited: a look reads much
 

@@ -14,7 +14,7 @@ from bridge.errors import ConfigurationError, Problem, Unanswered
 from bridge.model import Direction, Event, Media, Message
 from bridge.model.keys import event_key, in_domain
 from bridge.outbox.media import File
-from bridge.threads import in_thread
+from bridge.process.threads import in_thread
 
 TOPIC: Final = "media_kept"
 """The topic of the `Notice` that tells where a file is kept."""

@@ -22,10 +22,10 @@ from yarl import URL
 
 from bridge.adapter import MediaSource, Request
 from bridge.errors import Unanswered, Unfetchable
-from bridge.lazy import later
 from bridge.model import Media
 from bridge.outbox.client import Client
-from bridge.threads import in_thread
+from bridge.process.lazy import later
+from bridge.process.threads import in_thread
 
 if TYPE_CHECKING:
     import aiohttp

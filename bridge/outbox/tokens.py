@@ -18,7 +18,7 @@ from bridge.adapter import Request, Response, ServiceAccount
 from bridge.adapter.body import read_object
 from bridge.adapter.payload import filled, number
 from bridge.errors import ConfigurationError, MalformedBody, Problem, Unanswered
-from bridge.threads import in_thread
+from bridge.process.threads import in_thread
 
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFETIME: Final = 3600.0

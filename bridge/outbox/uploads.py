@@ -18,7 +18,7 @@ from bridge.errors import Unsendable
 from bridge.model import Media, MediaKind
 from bridge.outbox.client import Client
 from bridge.outbox.ways import Way
-from bridge.threads import in_thread
+from bridge.process.threads import in_thread
 
 _MIME_TYPE: Final = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}(?:; ?[ -~]{1,200})?", re.ASCII)
 _KINDS: Final = {

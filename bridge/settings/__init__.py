@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from bridge.lazy import lazily
+from bridge.process.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.settings.admin import *

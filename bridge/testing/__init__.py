@@ -23,7 +23,7 @@ need none of these.
 
 from typing import TYPE_CHECKING
 
-from bridge.lazy import lazily
+from bridge.process.lazy import lazily
 
 if TYPE_CHECKING:
     from bridge.testing.adapter import AdapterContract

@@ -12,7 +12,7 @@ from typing import Final, final
 
 import attrs
 
-from bridge.clock import Clock
+from bridge.process.clock import Clock
 
 
 @final

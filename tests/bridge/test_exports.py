@@ -20,7 +20,7 @@ def told_to_type_checkers(package: ModuleType) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for node in ast.walk(ast.parse(inspect.getsource(package))):
         module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
-        if module.startswith("bridge.") and module != "bridge.lazy":
+        if module.startswith("bridge.") and module != "bridge.process.lazy":
             for alias in node.names:
                 found.setdefault(alias.name, set()).add(module)
     return found

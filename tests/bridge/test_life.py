@@ -268,7 +268,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_open(tmp_path):
         pytest.fail("it never started")
     async with SqliteJournal(path):
         pass
-    # The executors of the event loop and of `bridge.threads` keep their threads.
+    # The executors of the event loop and of `bridge.process.threads` keep their threads.
     left = {each.name for each in set(threading.enumerate()) - threads}
     assert {name for name in left if not name.startswith(("asyncio_", "bridge_"))} == set()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bridge.lazy import lazily
+from bridge.process.lazy import lazily
 from bridge.settings import NoSettings as Settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import Self
 
 import attrs
 
-from bridge.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.errors import JournalError
 from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
@@ -39,6 +38,7 @@ from bridge.journal.states import State
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
+from bridge.process.clock import SYSTEM_CLOCK, Clock, Timer
 from bridge.settings import JournalSettings
 
 _REMEMBERED_PER_EVENT = 4

@@ -10,7 +10,7 @@ import attrs
 
 from bridge.errors import ConfigurationError, Problem
 from bridge.journal.nats.settings import NatsSettings as Settings
-from bridge.lazy import lazily, required
+from bridge.process.lazy import lazily, required
 
 if TYPE_CHECKING:
     from bridge.journal.nats.journal import NatsJournal

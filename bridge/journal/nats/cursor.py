@@ -18,7 +18,7 @@ from bridge.journal.nats.messages import EXPECTED, TTL, Conflict, Draft
 from bridge.journal.nats.partition import Partition
 from bridge.journal.nats.streams import Streams
 from bridge.journal.protocol import Entry, Held, Settlement, Start
-from bridge.supervised import Deaths, Tasks
+from bridge.process.supervised import Deaths, Tasks
 
 _BUFFER: Final = 512  # entries that wait to be read
 _MAX_SIZE: Final = 16 << 20  # bytes of their JSON

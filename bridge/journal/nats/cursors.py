@@ -21,7 +21,7 @@ from bridge.journal.nats.messages import Away
 from bridge.journal.nats.streams import Streams
 from bridge.journal.nats.subjects import name_of, token
 from bridge.journal.protocol import Cursor, Entry, Start
-from bridge.supervised import Deaths, Tasks
+from bridge.process.supervised import Deaths, Tasks
 
 _AFTER_ERROR: Final = 0.5
 

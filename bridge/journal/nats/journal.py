@@ -32,8 +32,8 @@ from bridge.journal.nats.subjects import Names
 from bridge.journal.nats.topology import Limits
 from bridge.journal.protocol import Appended, Cursor, Health, Journal, Start
 from bridge.model import Event
+from bridge.process.supervised import Deaths, Tasks
 from bridge.settings import JournalSettings
-from bridge.supervised import Deaths, Tasks
 
 _LOG: Final = logging.getLogger("bridge.journal")
 

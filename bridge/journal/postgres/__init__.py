@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.journal.postgres.settings import PostgresSettings as Settings
-from bridge.lazy import lazily, required
+from bridge.process.lazy import lazily, required
 
 if TYPE_CHECKING:
     from bridge.errors import Problem

@@ -20,7 +20,7 @@ from psycopg.types.array import ListBinaryDumper
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.settings import PostgresSettings
-from bridge.threads import in_thread
+from bridge.process.threads import in_thread
 
 T = TypeVar("T")
 

@@ -30,8 +30,8 @@ from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
 from bridge.journal.sql import SqlJournal
 from bridge.model import Event
+from bridge.process.supervised import Deaths, Tasks
 from bridge.settings import JournalSettings
-from bridge.supervised import Deaths, Tasks
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bridge.journal.sqlite import inspection
-from bridge.lazy import lazily
+from bridge.process.lazy import lazily
 from bridge.settings import NoSettings as Settings
 
 if TYPE_CHECKING:

@@ -37,8 +37,8 @@ from bridge.journal.sqlite.retention import Retention, SteadyClock, monotonic
 from bridge.journal.sqlite.schema import connect, open_file, usable
 from bridge.journal.sqlite.writer import Append, Chore, Item, Job, Writer
 from bridge.model import Event
-from bridge.supervised import Deaths, Tasks
-from bridge.threads import in_thread
+from bridge.process.supervised import Deaths, Tasks
+from bridge.process.threads import in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")

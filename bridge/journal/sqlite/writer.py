@@ -36,8 +36,8 @@ from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
 from bridge.model.codec import encode
 from bridge.model.frozen import builder
-from bridge.raised import kind_of
-from bridge.supervised import report
+from bridge.process.raised import kind_of
+from bridge.process.supervised import report
 
 _LOG: Final = logging.getLogger("bridge.journal")
 

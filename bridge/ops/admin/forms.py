@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bridge.ops.admin.requests import BadRequest, object_of
 from bridge.outbox.media import MAX_SIZE
 from bridge.outbox.uploads import Details
-from bridge.threads import in_thread
+from bridge.process.threads import in_thread
 
 FORM: Final = "multipart/form-data"
 MESSAGE: Final = "message"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bridge.delivery.functions import is_async, name_of
-from bridge.raised import raised_at
+from bridge.process.raised import raised_at
 
 
 def function(event): ...

@@ -10,7 +10,6 @@ import attrs
 import pytest
 
 from bridge.assembly import subscriber_of
-from bridge.clock import SYSTEM_CLOCK
 from bridge.delivery import current
 from bridge.delivery.pauses import Pauses
 from bridge.errors import ConfigurationError, JournalError, NotRunning
@@ -18,6 +17,7 @@ from bridge.journal.memory import MemoryJournal
 from bridge.journal.sqlite import SqliteJournal
 from bridge.model import Direction, Event, Message, Notice, Origin
 from bridge.model.keys import conversation_id
+from bridge.process.clock import SYSTEM_CLOCK
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings, OutboxSettings
 from bridge.settings.tables import SubscriberEntry

@@ -14,13 +14,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from bridge.clock import Clock
 from bridge.delivery import Delivery
 from bridge.errors import Drop, RetryIn
 from bridge.journal.memory import MemoryJournal
 from bridge.journal.protocol import Standing
 from bridge.model import Event, Message
 from bridge.observer import After, AttemptDetails, Observer
+from bridge.process.clock import Clock
 from bridge.runtime import Bridge
 from bridge.settings import DeliverySettings
 from tests.bridge.delivery.test_misbehaviour import settled

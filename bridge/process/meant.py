@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from bridge.raised import trace_of
+from bridge.process.raised import trace_of
 
 _NAME_IN_MODULE: Final = re.compile(r"cannot import name '(\w+)' from")
 _SUFFIX: Final = ".py"

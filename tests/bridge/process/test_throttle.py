@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from bridge.throttle import Throttle
+from bridge.process.throttle import Throttle
 
 _log = logging.getLogger("flooded")
 NEVER = 3600.0

@@ -10,7 +10,7 @@ from logging import Logger
 
 import pytest
 
-from bridge.logs import Guarded
+from bridge.process.logs import Guarded
 from bridge.runtime import Bridge
 from tests.bridge.delivery.test_misbehaviour import a_bridge, settled
 from tests.bridge.events import message

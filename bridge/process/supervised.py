@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from bridge.raised import kind_of, raised_at
+from bridge.process.raised import kind_of, raised_at
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 Ended: TypeAlias = Callable[[BaseException | None], None]

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from bridge.supervised import Tasks
+from bridge.process.supervised import Tasks
 
 WITHIN = 20.0  # seconds; only a test that fails ever takes that long
 

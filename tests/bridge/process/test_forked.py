@@ -10,8 +10,8 @@ import threading
 import pytest
 import uvloop
 
-from bridge.forked import end_in, forks, let_go_of
-from bridge.threads import in_thread
+from bridge.process.forked import end_in, forks, let_go_of
+from bridge.process.threads import in_thread
 
 
 def in_child(check) -> int:

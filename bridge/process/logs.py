@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from bridge.raised import kind_of, raised_at
+from bridge.process.raised import kind_of, raised_at
 
 _EVERY: Final = 60.0  # seconds
 _PREFIX: Final = "bridge."
