@@ -74,21 +74,9 @@ class Members:
     async def run(self) -> None:
         """Look around, and listen, with a new connection whenever one is lost."""
         while True:
-            anew = True  # whoever lost the connection too has time to come back
             try:
                 with telling():
-                    async with await self._database.connect(self.owner) as connection:
-                        with ending_within(self._database.ends_within, connection):
-                            if self._listens:
-                                await connection.execute(f'LISTEN "{self._channel}"')
-                        while True:
-                            async with self.looking:
-                                with ending_within(self._database.ends_within, connection):
-                                    await self._look(connection, anew=anew)
-                            anew = False
-                            self.fault = None
-                            self.looked.set()
-                            await self._listen(connection)
+                    await self._stay(await self._database.connect(self.owner))
             except Away as error:
                 _LOG.debug("the server is away: %s", error)
             except JournalError as error:  # it does not pass by itself
@@ -99,6 +87,23 @@ class Members:
                 for cursor in self._journal.cursors.values():
                     cursor.leave(beyond=0)  # others are about to take this process for dead
             await asyncio.sleep(AFTER_FAILURE)
+
+    async def _stay(self, connection: Connection) -> None:
+        anew = True  # whoever lost the connection too has time to come back
+        try:
+            with ending_within(self._database.ends_within, connection):
+                if self._listens:
+                    await connection.execute(f'LISTEN "{self._channel}"')
+            while True:
+                async with self.looking:
+                    with ending_within(self._database.ends_within, connection):
+                        await self._look(connection, anew=anew)
+                anew = False
+                self.fault = None
+                self.looked.set()
+                await self._listen(connection)
+        finally:  # leaving its own block would roll back before, and may be cancelled in that
+            await connection.close()
 
     async def _listen(self, connection: Connection) -> None:
         """Hear what others announce until it is time to look, or the members have changed."""
