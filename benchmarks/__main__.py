@@ -7,7 +7,7 @@
     python -m benchmarks --short               the same in little, in about a minute and a half
     python -m benchmarks --only normalize serving watching journal growth postgres nats attack soak
     python -m benchmarks --only growth --rows 10000000
-    python -m benchmarks --only soak --minutes 60
+    python -m benchmarks --only soak soak-postgres --minutes 60
 
 Writes tables and plots to `benchmarks/results/`, first of all what was to be reached and whether
 it was. A run that is short or of some sections has a folder of its own there, such as `growth` or
@@ -91,6 +91,7 @@ def _sections(place: Path, extent: Extent) -> dict[str, Callable[[Tell], list[Ta
         "nats": lambda tell: [shared_journals.measure(shared_journals.NATS, place, extent, tell)],
         "attack": lambda tell: [attack.measure(place, extent, tell)],
         "soak": lambda tell: [soak.measure(place, extent, tell)],
+        "soak-postgres": lambda tell: [soak.measure_postgres(place, extent, tell)],
     }
 
 

@@ -18,6 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,7 +27,7 @@ from uuid import uuid4
 import attrs
 import orjson
 
-from benchmarks.disk import Syncs, measure_syncs
+from benchmarks.disk import CountedDisk
 from bridge import Bridge, Callback, SqliteJournal, Text
 from bridge.adapter import Outcome, Sender
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
@@ -40,6 +41,7 @@ MESSAGES = 2000
 WARM_UP = 300
 TURNS = 5
 ANSWERS = 200
+PAUSES = (0.0, 0.003)  # seconds by which an fdatasync takes longer
 CONCURRENCY = 64
 NUMBER = "106540352242922"
 PACE = {"whatsapp": PaceSettings(rate=math.inf, pair_every=0)}
@@ -99,24 +101,35 @@ async def bare(url: str, template: Message, messages: int = MESSAGES) -> Speed:
 
 
 class Timed:
-    """The outbox's client, which counts responses, and remembers when the last one came."""
+    """The outbox's client, which counts responses, and remembers when the last one came.
 
-    def __init__(self, client: Client) -> None:
+    And how many fdatasyncs of a disk there had been before the last request, and its response.
+    """
+
+    def __init__(self, client: Client, disk: CountedDisk | None) -> None:
         self.client = client
+        self.disk = disk
         self.responses = 0
         self.responded = 0.0
+        self.until_request = self.until_response = 0
 
     @classmethod
-    def watching(cls, bridge: Bridge) -> Timed:
+    def watching(cls, bridge: Bridge, disk: CountedDisk | None = None) -> Timed:
         """Let a bridge send with such a client."""
-        bridge._outbox.dispatch.sends = timed = cls(bridge._outbox.client)  # noqa: SLF001
+        bridge._outbox.dispatch.sends = timed = cls(bridge._outbox.client, disk)  # noqa: SLF001
         return timed
+
+    @property
+    def syncs(self) -> int:
+        """How many fdatasyncs the journal has waited for."""
+        return 0 if self.disk is None else len(self.disk.took)
 
     async def send(
         self, sender: Sender, message: Message, /, *, ttl: float | None = None
     ) -> Outcome:
+        self.until_request = self.syncs
         outcome = await self.client.send(sender, message, ttl=ttl)
-        self.responded = time.perf_counter()
+        self.responded, self.until_response = time.perf_counter(), self.syncs
         self.responses += 1
         return outcome
 
@@ -148,39 +161,49 @@ async def durable(url: str, messages: int = MESSAGES) -> tuple[Speed, Message]:
 
 
 @attrs.frozen
-class Added:
-    """What an answer takes longer than a bare call, in milliseconds, and the disk meanwhile.
+class Answer:
+    """What an answer took: seconds, and fdatasyncs that it waited for.
 
     `responded` is until the provider's response is there, `known` until the caller has it as a
-    status, and it is durable.
+    status, and it is durable; `bare` is a call of the client alone.
     """
 
     bare: float
     responded: float
     known: float
-    syncs: Syncs
-
-    def in_syncs(self) -> str:
-        """Return both in fdatasyncs, of a file that grows and of one that rewrites."""
-        kinds = {"growing": self.syncs.appended, "rewriting": self.syncs.rewritten}
-        return "; ".join(
-            f"{self.responded / sync:.2f} until the response, {self.known / sync:.2f} until it is"
-            f" known ({kind}, {sync:.3f} ms)"
-            for kind, syncs in kinds.items()
-            if (sync := statistics.median(syncs))
-        )
+    until_request: int
+    until_response: int
+    until_known: int
 
 
-async def alone(url: str) -> Added:
-    """Answer and call in turns, each when the one before is over."""
-    bare, responded, known = [], [], []
+def told(answers: Sequence[Answer], sync: float) -> str:
+    """Say what answers wait for in the mean, and take longer than a call in the median."""
+    counts = (
+        f"{statistics.mean(getattr(each, name) for each in answers):.2f}"
+        for name in ("until_request", "until_response", "until_known")
+    )
+    bare = statistics.median(each.bare for each in answers)
+    responded, known = (
+        (statistics.median(getattr(each, name) for each in answers) - bare) / sync
+        for name in ("responded", "known")
+    )
+    return (
+        f"waits for {', '.join(counts)} fdatasyncs (request, response, known) and takes longer"
+        f" than a call by {responded:.2f} until the response, {known:.2f} until it is known, where"
+        f" one takes {sync * 1000:.2f} ms"
+    )
+
+
+async def alone(url: str, pause: float) -> str:
+    """Answer and call in turns, each when the one before is over, on a disk so much slower."""
+    answers, disk = [], CountedDisk(pause)
     whatsapp = adapter(url)
     with tempfile.TemporaryDirectory() as folder:
-        bridge = Bridge(journal=SqliteJournal(Path(folder) / "bridge.db"))
+        bridge = Bridge(journal=SqliteJournal(Path(folder) / "bridge.db", vfs=disk.name))
         bridge.add_adapter("whatsapp", whatsapp, pace=PACE)
         heard = asyncio.Queue[Message]()
         bridge.on(Message, direction="inbound", name="bot")(heard.put)
-        timed = Timed.watching(bridge)
+        timed = Timed.watching(bridge, disk)
         async with bridge:
             now = datetime.now(UTC)
             body = orjson.dumps(whatsapp.simulation().say("+16505551234", Text(text="hi"), now))
@@ -189,24 +212,25 @@ async def alone(url: str) -> Added:
                 "whatsapp", Callback(body=signed.body, headers=signed.headers, received_at=now)
             )
             question = await heard.get()
-            syncs = measure_syncs(Path(folder))
             for _ in range(ANSWERS):
-                began = time.perf_counter()
+                before, began = len(disk.took), time.perf_counter()
                 sending = await bridge.reply(question, "hello")
                 await sending.outcome(10)
-                known.append(time.perf_counter() - began)
-                responded.append(timed.responded - began)
-                began = time.perf_counter()
+                known, syncs = time.perf_counter() - began, len(disk.took)
                 again = attrs.evolve(sending.messages[0], message_id=str(uuid4()))
+                called = time.perf_counter()
                 await timed.client.send(whatsapp.sender(), again)
-                bare.append(time.perf_counter() - began)
-    median = statistics.median(bare)
-    return Added(
-        bare=median * 1000,
-        responded=(statistics.median(responded) - median) * 1000,
-        known=(statistics.median(known) - median) * 1000,
-        syncs=syncs,
-    )
+                answers.append(
+                    Answer(
+                        bare=time.perf_counter() - called,
+                        responded=timed.responded - began,
+                        known=known,
+                        until_request=timed.until_request - before,
+                        until_response=timed.until_response - before,
+                        until_known=syncs - before,
+                    )
+                )
+    return told(answers, statistics.median(disk.took))
 
 
 def main() -> None:
@@ -243,7 +267,8 @@ def main() -> None:
         f" {statistics.median(by_processor):.2f} by processor time"
     )
     for turn in range(len(shares)):
-        print(f"turn {turn}: an answer takes longer by {asyncio.run(alone(url)).in_syncs()}")
+        for pause in PAUSES:
+            print(f"turn {turn}: an answer {asyncio.run(alone(url, pause))}")
     process.terminate()
 
 

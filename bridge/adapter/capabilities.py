@@ -74,6 +74,10 @@ class MenuForm:
         if footer is not None and len(footer) > self.footer:
             after.append(footer)
             footer = None
+        button = menu.button
+        if button is not None and 0 < self.button < len(button):
+            after.append(button)
+            button = None
         options = menu.options
         longest = max((len(option.description or "") for option in options), default=0)
         if longest > self.description:
@@ -83,7 +87,9 @@ class MenuForm:
         if any(option.section is not None for option in options) and not self._shows_sections(menu):
             options = tuple(attrs.evolve(option, section=None) for option in options)
         text = "\n\n".join(piece for piece in (*before, menu.text, *after) if piece)
-        return attrs.evolve(menu, text=text, options=options, header=header, footer=footer)
+        return attrs.evolve(
+            menu, text=text, options=options, header=header, footer=footer, button=button
+        )
 
     def misfit(self, menu: Menu) -> str | None:
         """Return which limit the menu meets in this form, or None where it fits."""

@@ -106,6 +106,7 @@ class Delivery:
         self._is_verbose = False
         self._is_at_end = True  # as far as it is known
         self._batch: deque[Entry] = deque()
+        self._taken: Entry | None = None  # of which the function runs, and has not waited yet
         self._expected: dict[str, str] = {}  # keys, and the lanes of their events
         self._reader: asyncio.Task[None] | None = None
         self._is_called = False
@@ -214,10 +215,13 @@ class Delivery:
         """Note durably that the function begins with what cannot be undone.
 
         If the process ends before the function does, `Attempt.begun` tells the next try. For the
-        function alone, after it has waited for something. Raises `JournalError`, and `TimeoutError`
-        where it took so long that it was given up.
+        function alone. Raises `JournalError`, and `TimeoutError` where it took so long that it was
+        given up.
         """
-        await self._holding.note_begun(self._lanes.by_name.get(lane_of(event)), event)
+        lane = self._lanes.by_name.get(lane_of(event))
+        if lane is None and self._taken is not None and self._taken.event is event:
+            lane = self._lanes.busy_with(self._taken)
+        await self._holding.note_begun(lane, event)
 
     def has_begun(self, event: Event) -> None:
         """Note the same of an event that says so itself, which is durable already."""
@@ -338,23 +342,32 @@ class Delivery:
         if self._gathered is not None:
             self._lanes.gather(entry)
         elif lane is None:
+            self._taken = entry
             try:
                 running = self._runner.begin(entry.event, self._first(entry))
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
-                self._after(self._lanes.busy_with(entry), entry, error)
+                self._after(self._lane_with(entry), entry, error)
             else:
                 if running is not None:
-                    self._follow(self._lanes.busy_with(entry), entry, running)
+                    self._follow(self._lane_with(entry), entry, running)
+                elif (lane := self._lanes.by_name.get(entry.lane)) is not None:
+                    self._after(lane, entry, None)  # it has noted that it began
                 else:
                     self._begun.pop(entry.event.key, None)
                     self._progress.changed.set()
                     self._done(entry)
+            finally:
+                self._taken = None
         elif lane.held or len(lane.entries) >= QUEUE:
             self._holding.hold_back(lane)
             self._lanes.hold(lane, Held(entry=entry))
         else:
             self._progress.begin(entry)
             lane.entries.append(entry)
+
+    def _lane_with(self, entry: Entry) -> Lane:
+        """Return the lane that is busy with an entry, a new one where there is none."""
+        return self._lanes.by_name.get(entry.lane) or self._lanes.busy_with(entry)
 
     def _break(self, entry: Entry, error: Exception) -> None:
         """Hold an entry with which our own code has failed."""

@@ -19,8 +19,11 @@ from bridge.delivery.running import Runner
 from bridge.errors import Stop
 from bridge.journal.protocol import Cursor, Entry, Held, Retry
 from bridge.model import Event
+from bridge.model.frozen import builder, changer
 from bridge.raised import is_a
 
+_begun: Final = changer(Retry, "begun", "due_at")
+_held: Final = builder(Held)
 _AT_ONCE: Final = 8  # held entries of one lane before another lane has its turn
 
 
@@ -55,8 +58,8 @@ class Holding:
         if lane is None or held is None or held.entry.event.key != event.key:
             raise TimeoutError(f"{event.key} was given up before it began")
         self.begun[event.key] = True
-        retry = attrs.evolve(held.retry, begun=True, due_at=self.clock.time())
-        noted = Held(entry=held.entry, retry=retry)
+        retry: Retry = _begun(held.retry, begun=True, due_at=self.clock.time())
+        noted = _held(entry=held.entry, retry=retry)
         if lane.trying is not None:
             lane.trying = noted
         self.progress.work_on(held.entry)

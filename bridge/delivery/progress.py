@@ -7,11 +7,22 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import attrs
+
 from bridge.errors import JournalError
 from bridge.journal.protocol import Cursor, Entry, Held, Settlement
 
 _EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
 _SKIPPED: Final = 0.1  # seconds; what is only passed over may be so again
+
+
+@attrs.define(eq=False)
+class _Saving:
+    """The journal being told once, for all who wait until it has `ended`."""
+
+    ended: asyncio.Event = attrs.field(factory=asyncio.Event)
+    is_told: bool = False
+    error: JournalError | None = None
 
 
 class Progress:
@@ -29,9 +40,8 @@ class Progress:
         self._cursor = cursor
         self.under_way: OrderedDict[int, int] = OrderedDict()
         self.size = 0
-        self._saving: asyncio.Event | None = None  # set when those who wait may look again
-        self._begun = 0
-        self._told = 0
+        self._saving: _Saving | None = None
+        self._next: _Saving | None = None  # somebody waits to begin with it
         self._saved_position = cursor.position
         self._held: dict[int, Held] = {}
         self._released: set[int] = set()
@@ -110,27 +120,37 @@ class Progress:
         Raises `JournalError`, and then nothing of it is forgotten. Those who ask while the
         journal is being told wait for the next time, which is one for all of them.
         """
-        asked = self._begun
-        while self._saving is not None:  # all who wait look again in one turn of the loop
-            await self._saving.wait()
-            if self._told > asked:
+        while (joined := self._next) is not None:
+            await joined.ended.wait()
+            if joined.error is not None:
+                raise JournalError(str(joined.error)) from joined.error
+            if joined.is_told:
                 return
-        self._saving = asyncio.Event()
+        saving = _Saving()
         try:
+            while self._saving is not None:
+                self._next = saving
+                await self._saving.ended.wait()
+            self._next, self._saving = None, saving
             await self._save()
+            saving.is_told = True
+        except JournalError as error:
+            saving.error = error
+            raise
         finally:
-            self._saving.set()
-            self._saving = None
+            if self._saving is saving:
+                self._saving = None
+            else:  # it was given up before it began
+                self._next = None
+            saving.ended.set()
 
     async def _save(self) -> None:
-        self._begun += 1
         self.changed.clear()
         position = next(iter(self.under_way), self.taken_up_to + 1) - 1
         held, released, dead = self._held, self._released, self._dead
         ended, self._ended = self._ended, []
         is_told = position == self._saved_position == self._cursor.position
         if is_told and not (held or released or dead):
-            self._told = self._begun
             self._let_go(ended)
             return
         self._held, self._released, self._dead = {}, set(), []
@@ -151,7 +171,6 @@ class Progress:
             self.changed.set()
             raise
         self._saved_position = position
-        self._told = self._begun
         self._let_go(ended)
 
     def _let_go(self, ended: list[int]) -> None:

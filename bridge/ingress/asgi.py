@@ -49,9 +49,9 @@ _log: Final = logging.getLogger(__name__)
 
 @final
 class AsgiApplication:
-    """Takes callbacks, wherever it is mounted; or below `prefix`, where it is not mounted.
+    """Takes callbacks where it is mounted, or below `prefix` where it serves by itself.
 
-    With `otherwise`, every other request is that application's. Where it is the server's own
+    With `otherwise`, that application gets every other request. Where this is the server's own
     application, the bridge runs while the server does. The rest of a callback's path and its
     query are masked in the scope once they are read, since servers log them.
     """
@@ -87,9 +87,9 @@ class AsgiApplication:
             await send({"type": "websocket.close"})
 
     def _place(self, scope: Scope) -> tuple[str | None, str]:
-        """Return whose callback a request is, or "" for nobody's, and the path below that.
+        """Return the adapter that a request is for ("" where there is none), and the path below it.
 
-        None is what somebody else may answer.
+        None: the request is for the other application.
         """
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
@@ -169,7 +169,7 @@ class AsgiApplication:
 
 
 def _check(application: Application) -> None:
-    """Refuse what is no application, or one of WSGI, before the first request finds out."""
+    """Refuse what is no ASGI application, WSGI's included, before the first request fails."""
     try:
         inspect.signature(application).bind(None, None, None)
     except (TypeError, ValueError):
@@ -187,7 +187,7 @@ def _text(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, str]]:
 
 
 def _mask(scope: Scope, tail: str) -> None:
-    """Hide what may be a token from those who log the scope once there is a response."""
+    """Hide what may be a token from servers that log the scope after the response."""
     if tail:
         scope["path"] = f"{scope['path'].removesuffix(tail)}{_MASKED}"
         scope["raw_path"] = scope["path"].encode()

@@ -1,8 +1,8 @@
 """The connections of a server of our own: how many there may be, and how slow each may be.
 
 aiohttp bounds how long a connection may idle. This module adds a limit for a request's head,
-so that nobody keeps a place by sending nothing, or a byte now and then; and errors that do not
-quote the request, since a request holds tokens and what people wrote.
+so that a client which sends nothing, or a byte now and then, is disconnected. Its error responses
+do not quote the request, which may hold tokens and messages.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def check_parser() -> None:
 
 
 def connections(server: web.Server, settings: ServerSettings) -> Callable[[], asyncio.Protocol]:
-    """Return a protocol factory that turns away connections beyond the limit.
+    """Return a protocol factory that refuses connections beyond the limit.
 
-    Its handler has to say `answering`, and `answered` in the end.
+    The handler calls `answering` when it begins with a request, and `answered` at its end.
     """
     idle = Idle(settings)
 
@@ -57,7 +57,7 @@ def connections(server: web.Server, settings: ServerSettings) -> Callable[[], as
 def forgotten_in_children(
     listeners: Sequence[asyncio.Server], handlers: web.Server
 ) -> AbstractContextManager[None]:
-    """Let a child that is forked until the block ends have no part in what a server has open."""
+    """Close what a server has open in each child that is forked before the block ends."""
 
     def let_go() -> None:
         transports = (connection.transport for connection in handlers.connections)
@@ -70,10 +70,10 @@ def forgotten_in_children(
 
 @final
 class Idle:
-    """The connections that there are, and those which can make room for another one.
+    """The open connections, and which of them may be closed for a new one.
 
-    Where there are too many, or too many of one peer, that is the one which has waited longest
-    for a request to come whole; where all have one to answer, the new one is turned away.
+    Beyond the limit, of all or of one peer, the connection is closed that has waited longest for a
+    complete request; where all are being answered, the new one is refused.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -138,7 +138,7 @@ class Idle:
 
 @final
 class Connection(web.RequestHandler):
-    """A connection that is closed where the head of a request takes too long.
+    """A connection that is closed when the head of a request takes too long.
 
     The time runs from the opening, and later from the first byte that follows an answer.
     """
@@ -192,7 +192,7 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Begin to wait for the rest of a head where none is awaited and none is answered."""
+        """Start the timer of a head, unless one runs or a request is being answered."""
         super().data_received(data)
         # Most heads come whole, and need no timer.
         if not (self._messages or self.is_answering) and self._deadline is None:
@@ -221,9 +221,9 @@ class Connection(web.RequestHandler):
             self._to_be_read = None
 
     def answering(self, request: web.BaseRequest) -> None:
-        """Note that a head has arrived: what comes now is that request's body.
+        """Note that a head has arrived, and that its body follows.
 
-        Until it has come whole, the connection can still make room for another one.
+        Until the body is complete, the connection may be closed to make room for another one.
         """
         if self._deadline is not None:
             self._stop_expecting()

@@ -25,7 +25,7 @@ class Member:
         self.is_believed = self.is_signed or believe_unsigned
 
     def check(self, others: Iterable[Member]) -> None:
-        """Raise `ConfigurationError` where the domain cannot be what it is beside the others."""
+        """Raise `ConfigurationError` where the domain conflicts with those of other adapters."""
         if not self.domain or "/" in self.domain:
             message = f"expected a name without a slash for the domain of adapter {self.name!r}"
             raise ConfigurationError((Problem("domain", message),))

@@ -1,4 +1,4 @@
-"""How a bridge takes callbacks inside a program's own application, and runs with it."""
+"""Taking callbacks inside a program's own application, and running as long as it does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Embedded(AbstractAsyncContextManager["Embedded"]):
-    """What applications are given; a part of `Bridge`, which runs while it is entered."""
+    """The part of `Bridge` that applications mount."""
 
     intake: Intake
     server: ServerSettings

@@ -1,8 +1,8 @@
 """How much a body may add to the journal.
 
-An event takes more room than the part of the body that it is made of: real bodies grow some
-fivefold. One of crumbs would grow a hundredfold, and one name that a thousand events repeat, a
-thousandfold. Meta sends up to 1000 updates in one body, of 150 bytes each or more; they fit.
+An event takes more room than its part of the body: real bodies grow about fivefold. A body of
+tiny items would grow a hundredfold, and one whose name a thousand events repeat a thousandfold.
+Meta sends up to 1000 updates in one body, of 150 bytes each or more; these fit.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _TIMES: Final = 8
 _CONSTANT: Final = 1 << 20  # bytes, however small the body
 _EACH: Final = 1024  # bytes that a journal needs for an event beside its JSON
 _MOST: Final = 4
-"""How many times the size of the body an event may have, as far as adapters hold no fault."""
+"""An event is at most this many times as large as its body, unless an adapter has a fault."""
 _FIELDS: Final = 2048  # bytes of an event's fields beside those of the body
 
 FEW: Final = _TIMES // _MOST
-"""So many events of a body never take too much room."""
+"""Up to this many events of one body never take too much room."""
 
 TOO_LARGE: Final = "the events of this body would take too much room: it is kept whole"
 
 
 def bounded(events: tuple[Event, ...], size: int, whole: Unrecognized) -> tuple[Event, ...]:
-    """Return the events of a body of so many bytes, or what is kept in their stead.
+    """Return the events of a body of `size` bytes, or what is kept instead of them.
 
-    Where they would take too much room, `whole` stands for all that are unrecognized, and if
-    that does not do, for every event.
+    Where they would take too much room, `whole` replaces all unrecognized events; where the rest
+    still takes too much, it replaces every event.
     """
     if _fit(events, size):
         return events

@@ -1,7 +1,7 @@
 """The way in for a callback: verify, parse, append, respond.
 
-An adapter is somebody's code over somebody's bytes. Where it fails on an authentic body, the
-whole body is kept as an `Unrecognized`; where it fails to verify, the callback is not authentic.
+Where an adapter fails on an authentic body, the whole body is kept as an `Unrecognized`; where it
+fails to verify, the callback is not authentic.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _log: Final = logging.getLogger(__name__)
 class Intake:
     """Takes callbacks for the configured adapters, and appends their events to the journal.
 
-    `receive` works while it is open, which is while the journal is, in the event loop of that.
+    It is open while the journal is; `receive` runs in the journal's event loop.
     """
 
     def __init__(self, journal: Journal, observers: Observers, receivers: Receivers) -> None:
@@ -104,7 +104,7 @@ class Intake:
         stale: Stale = "mark",
         accounts: Collection[str] = (),
     ) -> None:
-        """Take callbacks for `name`; the rest as for `Bridge.add_adapter`.
+        """Take callbacks for the adapter `name`; the parameters are those of `Bridge.add_adapter`.
 
         Raises `ConfigurationError` where the name is taken or the domain cannot be shared.
         """
@@ -124,7 +124,7 @@ class Intake:
         return self._find(name).domain
 
     def mount(self) -> Mapping[str, Adapter]:
-        """Return the configured adapters, to which none can be added from now on."""
+        """Return the configured adapters; from now on none can be added."""
         self._is_mounted = True
         return self.adapters
 
@@ -139,7 +139,7 @@ class Intake:
     async def receive(self, name: str, callback: Callback) -> Response:
         """Return the response to a callback, once its events are durable.
 
-        Raises what `Bridge.receive` says.
+        Raises the errors of `Bridge.receive`.
         """
         if asyncio.get_running_loop() is not self._loop:
             self._refuse_to_receive()
@@ -192,7 +192,7 @@ class Intake:
         self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
 
     def _tell_of_crash(self, one: _Configured, step: str, error: BaseException) -> None:
-        """Log that an adapter failed over what anybody may have sent."""
+        """Log that an adapter failed on an unauthenticated callback, once in a while."""
         fields = one.crash(step, error)
         key = f"{one.name} {step} {fields['where']}"
         self._throttle.log(logging.ERROR, _CRASH, key=key, **fields)
@@ -314,13 +314,13 @@ class Intake:
                 return
 
     def refuse(self, name: str, error: BodyRefused) -> None:
-        """Let observers see a callback whose body was refused, so that it cannot be received."""
+        """Tell observers of a callback whose body was refused before it was received."""
         one = self._find(name)
         with suppress(BodyRefused), _named(), self._watched(one):
             raise error
 
     def parse_again(self, event: Unrecognized) -> Parsed:
-        """Let its adapter, mended meanwhile, parse a body that it could not read.
+        """Parse again a body that its adapter could not read.
 
         Its events are of the event's own domain, whatever the adapter's has become. Raises
         `UnknownAdapter` where the adapter is not configured any more.
@@ -358,7 +358,7 @@ class Intake:
 
 
 class _Naming:
-    """The block of a callback whose id ends with it: what a task takes next is another one."""
+    """The block in which a callback has its id; the next callback of the task gets another one."""
 
     __slots__ = ()
 
@@ -375,7 +375,7 @@ _NAMING: Final = _Naming()
 
 
 def _named() -> AbstractContextManager[Any]:
-    """Return a block for a callback, which gets an id unless the request has one by now."""
+    """Return the block for a callback, which gets an id unless the request has one already."""
     return _NAMING if request_id.get() is None else UNWATCHED
 
 
@@ -429,8 +429,8 @@ class _Configured(Member):
     ) -> tuple[Event, ...]:
         """Return the events of a body as those of a trust domain.
 
-        The body stands for those that must not come out. One is stale that is dated too far back
-        to be new; an import may be.
+        Where an event must not be published, the body is kept in its place. An event is stale
+        where it is dated too far back to be new; imported messages never are.
         """
         publishes_stale = of_any_age or self.publishes_stale
         placed: list[Event] = []
@@ -454,7 +454,7 @@ class _Configured(Member):
         return tuple(placed)
 
     def _fault(self, event: Event) -> str | None:
-        """Return why an event must not come out, or None."""
+        """Return why an event must not be published, or None."""
         if name := overlong(event):
             return f"longer than {MAX_ID} bytes: {name}"
         if self.accounts and event.account not in self.accounts and event.account is not None:
@@ -479,7 +479,7 @@ class _Configured(Member):
         return scope.unrecognized(Unreadable("", reason))
 
     def crash(self, step: str, error: BaseException) -> dict[str, object]:
-        """Return who failed, and where; not why, since that may quote the body."""
+        """Return which adapter failed, and at which line; its error's text may quote the body."""
         return {
             "adapter": self.name,
             "step": step,

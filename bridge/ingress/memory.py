@@ -1,4 +1,4 @@
-"""How much memory all bodies together may take while they arrive and are made durable."""
+"""The memory that all bodies together may take until they are durable."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final, Self, final
 from bridge.errors import BodyRefused, Fault
 
 _FREE: Final = 64 << 10
-"""Bytes of each body that do not count: the number of connections bounds them, and most bodies
-are smaller, so that those are taken whoever fills the memory with large ones."""
+"""Bytes of each body that do not count. The number of connections bounds these. Most bodies are
+smaller, so they are taken even while large ones fill the memory."""
 
 
 @final
 class Memory:
-    """What is left for bodies, in bytes."""
+    """The bytes that are left for bodies."""
 
     __slots__ = ("left",)
 

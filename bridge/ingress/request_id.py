@@ -1,7 +1,7 @@
-"""One id for all that a callback gives rise to: in every log line, up to the subscribers'.
+"""One id for each callback, in every log line that it causes, up to the subscribers'.
 
-The id is made anew for each callback, or taken from `X-Request-Id` where a trusted proxy says
-it. It is no part of an event: what was delivered long after, or by another process, has none.
+The id is new for each callback, or comes from the `X-Request-Id` of a trusted proxy. It is not
+part of an event: what is delivered long after, or by another process, has none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ else:
 
 HEADER: Final = "X-Request-Id"
 RECENT: Final = 4096
-"""Of how many events it is remembered which callback told them."""
+"""The number of events whose callback's id is remembered."""
 
 _LONGEST: Final = 64
 _PUNCTUATION: Final = frozenset("-_.:")
@@ -38,13 +38,13 @@ def current() -> str | None:
 
 
 def use(request_id: str | None) -> None:
-    """Call by this id what happens from now on in this context, or with None by one of its own."""
+    """Set the id of this context from now on; with None, the next callback gets one of its own."""
     _current.set(request_id)
 
 
 @contextmanager
 def using(request_id: str | None) -> Iterator[None]:
-    """Call what happens in the block by this id; for those who take requests themselves.
+    """Set the id within the block; for programs that take requests themselves.
 
     With None, a callback in the block gets an id of its own.
     """
@@ -56,13 +56,13 @@ def using(request_id: str | None) -> Iterator[None]:
 
 
 def forget_older(recent: dict[str, Any]) -> None:
-    """Forget the older half of `RECENT` keys; one by one would cost more than all else."""
+    """Forget the older half of `RECENT` keys; forgetting them one by one would cost more."""
     for key in tuple(islice(recent, RECENT // 2)):
         del recent[key]
 
 
 def middleware(trusted: tuple[Network, ...]) -> Middleware:
-    """Return an aiohttp middleware that believes these proxies' `X-Request-Id`."""
+    """Return an aiohttp middleware that takes the `X-Request-Id` of these proxies."""
 
     @web.middleware
     async def name(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -91,7 +91,7 @@ def told_by(peer: str | None, values: Sequence[str], trusted: tuple[Network, ...
 
 
 def _sane(values: Sequence[str]) -> str | None:
-    """Return the header's only value where it is short and can do no harm in a log."""
+    """Return the header's only value where it is short and safe in a log."""
     if len(values) != 1 or not 0 < len(values[0]) <= _LONGEST:
         return None
     (value,) = values

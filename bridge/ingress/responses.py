@@ -1,6 +1,6 @@
-"""What is answered over HTTP, whoever listens: our server, an application, the operators' listener.
+"""HTTP responses of our server, of applications and of the operators' listener.
 
-Nowhere else are status codes of callbacks known.
+Only this module knows the status codes of callbacks.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _FAULTS: Final[Mapping[Fault, int]] = {
 
 
 def response_to(error: BridgeError) -> Response:
-    """Return what a provider is told about an error: a problem (RFC 9457) that gives nothing away.
+    """Return the response to a provider for an error: a problem (RFC 9457) without details.
 
-    For those who receive callbacks with a web framework of their own.
+    For programs that receive callbacks with a web framework of their own.
     """
     match error:
         case NotAuthentic():
@@ -73,7 +73,7 @@ def response_to(error: BridgeError) -> Response:
 def problem(
     status: int, detail: str, headers: Mapping[str, str] = _NO_HEADERS, **more: int
 ) -> Response:
-    """Return a response that says what is wrong, as RFC 9457 has it."""
+    """Return a problem response (RFC 9457)."""
     body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
     return Response(status=status, body=orjson.dumps(body), content_type=_PROBLEM, headers=headers)
 

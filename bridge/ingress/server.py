@@ -1,7 +1,7 @@
-"""A server of our own: callbacks in, and nothing that an application would need besides.
+"""The server of `bridge serve`, which takes callbacks and nothing else.
 
-It stands on aiohttp's low-level server, since a router and middlewares take as long as a handler
-that does nothing. Inside an application of yours, `Bridge.mount` does the same with routes.
+It uses aiohttp's low-level server, since a router and middlewares take as long as a handler that
+does nothing. Inside an application of yours, `Bridge.mount` does the same with routes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from bridge.settings.wording import base_url, no_listener
 
 _TO_CANCEL: Final = 0.05  # seconds
 _SETTLING: Final = 3
-"""Turns of the loop in which a connection accepted last gets far enough to be seen as idle;
-otherwise the end would wait for its first request for the whole of the drain's time."""
+"""Turns of the loop until a connection that was just accepted counts as idle; without them the end
+would wait for its first request until the drain times out."""
 
 
 @attrs.frozen
@@ -50,12 +50,12 @@ class Listener:
 
     @property
     def under_way(self) -> int:
-        """Return how many requests have come and are not answered."""
+        """Return how many requests are being answered."""
         connections = cast("list[Connection]", self._handlers.connections)
         return sum(connection.is_answering for connection in connections)
 
     async def drain(self, within: float) -> None:
-        """Take nothing new, and answer what has come, for at most so many seconds.
+        """Accept no connections, and answer pending requests for at most `within` seconds.
 
         Then every connection is closed.
         """
@@ -75,7 +75,7 @@ class Listener:
 async def listening(intake: Intake, settings: ServerSettings) -> AsyncIterator[Listener]:
     """Take callbacks over HTTP until the block ends, and then drain for `drain_timeout` seconds.
 
-    Port 0 is a free one. Raises `BridgeError` where the address cannot be had.
+    With port 0 the system chooses one. Raises `BridgeError` where the address cannot be used.
     """
     check_parser()
     handlers = web.Server(_handler(intake, settings))
@@ -149,9 +149,9 @@ async def _other(request: web.BaseRequest, intake: Intake) -> Response:
 
 
 class Acknowledgement(web.StreamResponse):
-    """The 200 that nearly every callback gets: one object and one write for all of them.
+    """The 200 that nearly every callback gets: one object for all of them, and one write for each.
 
-    To put together the same few headers each time takes as long as to parse a callback.
+    Building the same few headers each time takes as long as parsing a callback.
     """
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class Acknowledgement(web.StreamResponse):
 
     @staticmethod
     def suits(request: web.BaseRequest) -> bool:
-        """Return whether a request may be answered so: HTTP/1.1 on a connection that stays."""
+        """Return whether it suits a request: HTTP/1.1 on a connection that stays open."""
         return (
             request.keep_alive
             and request.version == HttpVersion11
@@ -195,7 +195,7 @@ class Acknowledgement(web.StreamResponse):
 def _ending(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
     """Return a response that ends the connection of a request for another protocol.
 
-    The parser reads nothing more there, and whoever goes on would wait for an answer.
+    The parser reads nothing more there, so a further request would wait for ever.
     """
     if hdrs.UPGRADE in request.headers or request.method == hdrs.METH_CONNECT:
         response.force_close()

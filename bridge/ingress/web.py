@@ -35,8 +35,8 @@ _NO_QUERY: Final[MultiDictProxy[str]] = MultiDictProxy(MultiDict())
 def mount(app: web.Application, intake: Intake, settings: ServerSettings) -> None:
     """Add a route for each adapter, with a 404 of our own below them.
 
-    Raises `ConfigurationError`, and adds none, where the application takes no routes or would
-    give callbacks to another one.
+    Raises `ConfigurationError`, and adds none, where the application takes no more routes or has
+    one that would take callbacks.
     """
     _check(app)
     memory = Memory(settings.max_bodies)
@@ -105,7 +105,7 @@ def _mask(request: web.Request, path: str, tail: str) -> None:
 
 
 def client_of(request: web.BaseRequest, settings: ServerSettings) -> Address | None:
-    """Return who sent a request, as far as proxies are trusted."""
+    """Return the client of a request, as told by trusted proxies."""
     forwarded_for = request.headers.getall("X-Forwarded-For", ())
     return client_address(request.remote, forwarded_for, settings.trusted_proxies)
 
@@ -122,8 +122,8 @@ async def respond(
 ) -> Response:
     """Take a request as a callback for an adapter; `tail` is the path below the adapter's own.
 
-    Never raises a `BridgeError`. Where a body was not read to its end, nobody knows where the
-    next request begins: then the response ends the connection.
+    Never raises a `BridgeError`. Where a body was not read to its end, the response ends the
+    connection, since the next request could not be found in it.
     """
     is_read = False
     try:
@@ -161,7 +161,7 @@ def _closing(response: Response) -> Response:
 
 
 def _at_hand(request: web.BaseRequest, limit: int) -> bytes | None:
-    """Return a body that came with its head, as most do; None where there is more to it."""
+    """Return a body that came with its head, as most do; None where more of it follows."""
     headers, content = request.headers, request.content
     if (
         not content.is_eof()

@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from bridge.journal import tracks
+from bridge.journal.identity import await_under_phone
 from bridge.journal.ledger import Ledger, User
 from bridge.journal.telling import is_of_status, together
 from bridge.model import ConversationKind, Deletion, Direction, Edit, Event, Message, Reaction
@@ -89,6 +90,7 @@ def note_unshown(message: Message, user: User, ledger: Ledger) -> None:
     key = shown_key(message)
     if key is not None and key not in user.unshown:
         ledger.save(_awaiting(user, (*user.unshown, key)[-_MOST_UNSHOWN:]))
+        await_under_phone(message, user, ledger)
 
 
 def with_unshown(message: Message, ledger: Ledger) -> Message:

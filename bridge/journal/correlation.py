@@ -109,7 +109,7 @@ def first_keys(event: Event) -> Sequence[str]:
     Of an event that breaks the model nothing need be read.
     """
     try:
-        if type(event) is Message and not event.aliases:  # as nearly all
+        if type(event) is Message and not event.aliases and event.sender.phone:  # as nearly all
             return (event.key,)
         if isinstance(event, StatusChange) and event.id_space == OURS and event.resolved:
             return (event.key, tracks.key_of(event))
@@ -138,7 +138,11 @@ def first_records(event: Event) -> Sequence[str]:
 def _names_of(event: Event) -> Sequence[str]:
     names = identity.names_of(event)
     if type(event) is Message:
-        return names if names and not _is_remembered(event) else (*names, *tracks.names_of(event))
+        if not names or _is_remembered(event):
+            return (*names, *tracks.names_of(event))
+        if len(names) == 1 and event.sender.phone is not None:
+            names.append(identity.name_of_awaited(event))
+        return names
     if isinstance(event, StatusChange):
         ours = tracks.names_of_ours(event) if event.id_space is None else ()  # else among those
         return (*names, *tracks.names_of(event), *ours)
@@ -190,6 +194,8 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
         or type(message.content) not in _USUAL
         or ledger.knows(key)
     ):
+        return None
+    if message.sender.phone is None and ledger.knows(about.key_unshown(message)):
         return None
     lane = message.conversation.id
     if ledger.queue(lane) is not None or not identity.is_settled(message, ledger):

@@ -13,12 +13,14 @@ somebody else. So has one from which somebody writes after its user changed to a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 import attrs
 
 from bridge.journal import terms
-from bridge.journal.ledger import Ledger, User, opened
+from bridge.journal.ledger import Latest, Ledger, Settled, User, opened
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -33,11 +35,12 @@ from bridge.model import (
     SystemKind,
 )
 from bridge.model.frozen import builder, evolved
-from bridge.model.keys import folded
+from bridge.model.keys import folded, shown_key
 
 EventT = TypeVar("EventT", bound=Event)
 
 _DAY: Final = 86_400.0
+_MOST_AWAITED: Final = 256  # messages of one account
 _WORDS: Final = (Handover, ConsentChange)
 _SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
@@ -45,6 +48,7 @@ _INBOUND: Final = Direction.INBOUND
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _new_user: Final = builder(User)
+_new_settled: Final = builder(Settled)
 
 
 def names_of(event: Event) -> list[str]:
@@ -82,36 +86,88 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
         party.user_id,
         party.parent_user_id,
     )
-    noted = ledger.settled.get(where.id)
-    is_noted = noted is not None and noted[0] == said
-    user = noted[1] if noted is not None and is_noted else None
-    if user is None:
-        first = party.phone or party.user_id
-        if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
-            return False
-        name = name_by(message.domain, message.channel, first)
-        found = ledger.find(name)
-        if found is None:
-            # The phone may have been told while the message could not be shown.
-            user = _begun(message, first, name, ledger) if party.phone is not None else None
-            if user is not None:
-                ledger.note_settled(where.id, said, user)
-            return user is not None
-        if type(found) is not User or not _is_as_said(found, first, message):
-            return False
-        user = found
+    noted = settled = ledger.settled.get(where.id)
+    if settled is None or settled.said != said:
+        noted, settled = None, _settled(message, said, ledger)
     if (
-        message.key in user.unshown
-        or message.received_at.timestamp() > user.seen + _DAY
+        settled is None
+        or message.key in settled.unshown
+        or message.received_at > settled.after
         or not message.owned
-        or account in user.owned
     ):
         return False
     until = message.reply_until
-    now = user if until is None else ledger.open(user, account, until)
-    if now is not user or not is_noted:
-        ledger.note_settled(where.id, said, now)
+    if until is not None and (noted or not _is_told(until, settled)):
+        ledger.open(settled, until)
     return True
+
+
+def _is_told(until: datetime, settled: Settled) -> bool:
+    account, _ = settled.place
+    return until.timestamp() <= settled.user.reply_until.get(account, 0.0)
+
+
+def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled | None:
+    """Note whose a message is, unless there is more to look at."""
+    party, account = message.sender, message.account or ""
+    first, where = party.phone or party.user_id, message.conversation
+    if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
+        return None
+    has_ids = party.user_id is not None or party.parent_user_id is not None
+    if not has_ids and _is_awaited(message, ledger):
+        return None  # it may be shown now
+    name = name_by(message.domain, message.channel, first)
+    user = ledger.find(name)
+    if user is None and party.phone is not None:
+        # The phone may have been told while the message could not be shown.
+        user = _begun(message, first, name, ledger)
+    elif type(user) is not User or not _is_as_said(user, first, message):
+        return None
+    if type(user) is not User or account in user.owned:
+        return None
+    settled = _new_settled(
+        said=said,
+        place=(account, where.id),
+        after=datetime.fromtimestamp(user.seen + _DAY, UTC),
+        unshown=user.unshown,
+        user=user,
+    )
+    ledger.note_settled(settled)
+    return settled
+
+
+def await_under_phone(message: Message, user: User, ledger: Ledger) -> None:
+    """Note that a message may come to be shown under a phone of which nothing is known yet.
+
+    It was told as not shown, of a user who is known by ids alone.
+    """
+    if (
+        phones_of(user.identities)
+        or message.direction is not _INBOUND
+        or message.conversation.kind is not _DIRECT
+    ):
+        return
+    name, at = name_of_awaited(message), message.received_at.timestamp()
+    found, key = ledger.find(name), _short(shown_key(message) or "")
+    told = found.told if type(found) is Latest else ()
+    if key not in told:
+        ledger.save(Latest(name=name, at=at, key="", told=(*told, key)[-_MOST_AWAITED:]))
+        ledger.unsettle(None)  # whichever conversation it will be in
+
+
+def _is_awaited(message: Message, ledger: Ledger) -> bool:
+    """Return whether a message was told as not shown, of a user known by ids alone."""
+    found = ledger.find(name_of_awaited(message))
+    return type(found) is Latest and _short(message.key) in found.told
+
+
+def name_of_awaited(message: Message) -> str:
+    """Return the name of what is remembered of messages of users who are known by ids alone."""
+    return f"{message.domain or ''}/awaited/{message.channel}/{message.account or ''}"
+
+
+def _short(key: str) -> str:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def _is_as_said(user: User, first: str, message: Message) -> bool:

@@ -160,8 +160,22 @@ class Known:
     lane: str | None = None
 
 
-Settled: TypeAlias = tuple[tuple[Any, ...], User]
-"""What messages of a conversation say of their user, and the user's record as it is now."""
+Place: TypeAlias = tuple[str, str]
+"""An account and a conversation."""
+
+
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Settled:
+    """That messages of a conversation which say this of their user are that `user`'s, at `place`.
+
+    It is to be looked at anew `after` a time; `unshown` is as in the user's record.
+    """
+
+    said: tuple[Any, ...]
+    place: Place
+    after: datetime
+    unshown: tuple[str, ...]
+    user: User
 
 
 class Ledger(Protocol):
@@ -192,8 +206,8 @@ class Ledger(Protocol):
         """Keep a record under its own name."""
         ...
 
-    def open(self, user: User, account: str, until: datetime) -> User:
-        """Note until when a user may be written to, and return the record as it is then.
+    def open(self, settled: Settled, until: datetime) -> None:
+        """Note until when the user of a message may be written to.
 
         That follows from the message that the append publishes, so it may be written later.
         """
@@ -203,15 +217,15 @@ class Ledger(Protocol):
         """Let `name` lead to a record of another name from now on."""
         ...
 
-    def note_settled(self, conversation: str, said: tuple[Any, ...], user: User) -> None:
-        """Note that a user is the one of whom messages of a conversation say this.
+    def note_settled(self, settled: Settled) -> None:
+        """Note whose the messages of a conversation are.
 
         It holds until a record of that user is saved, or a name that was somebody's is tied.
         """
         ...
 
-    def unsettle(self, user: User) -> None:
-        """Forget what was noted of the conversations of a user, who may lose a name."""
+    def unsettle(self, user: User | None) -> None:
+        """Forget what was noted of the conversations of a user, who may lose a name; None: all."""
         ...
 
     def queue(self, lane: str) -> Queue | None:

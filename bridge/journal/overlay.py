@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from bridge.journal.ledger import (
@@ -36,7 +35,6 @@ Id = TypeVar("Id", bytes, str)
 T = TypeVar("T")
 
 _NOTHING: Final = object()
-_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 _RECORDS: Final = (User, Track, Latest)  # a union would be built at each look
 SIZE: Final = 16
 """How many bytes a digest has."""
@@ -72,10 +70,8 @@ def hashed(text: str) -> bytes:
 class Ids(dict[str, T]):
     """What stands for keys and names, each made when it is asked for; `most` of them are kept."""
 
-    def __init__(
-        self, make: Callable[[str], T], made: Mapping[str, T] = _NONE, *, most: float = math.inf
-    ) -> None:
-        super().__init__(made)
+    def __init__(self, make: Callable[[str], T], *, most: float = math.inf) -> None:
+        super().__init__()
         self._make = make
         self._most = most
 
@@ -155,14 +151,12 @@ class Overlay(Ledger, Generic[Id]):
 
     def knows(self, key: str) -> bool:
         """See `Ledger.knows`."""
-        name, lanes = self.ids[key], self.lanes
+        name = self.ids[key]
         if name in self.claims:
             return True
         if name in self.unknown:
-            return name in lanes and lanes[name] is not None
-        if self.has_key(name):
-            return True
-        return (lanes[name] if name in lanes else self._stored_lane(name)) is not None
+            return bool(self.lanes) and self.lanes.get(name) is not None
+        return self.has_key(name) or self._lane_of(name) is not None
 
     def claim(self, key: str, of: str | None = None) -> None:
         """See `Ledger.claim`."""
@@ -218,14 +212,11 @@ class Overlay(Ledger, Generic[Id]):
             self.unsettle(record)  # else nothing has been noted of somebody new
         self._change(self.records, own, record)
 
-    def open(self, user: User, account: str, until: datetime) -> User:
+    def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`."""
-        seconds = until.timestamp()
-        if seconds <= user.reply_until.get(account, 0.0):
-            return user
-        user = opened(user, {**user.reply_until, account: seconds})
-        self.save(user)
-        return user
+        user, (account, _), seconds = settled.user, settled.place, until.timestamp()
+        if seconds > user.reply_until.get(account, 0.0):
+            self.save(opened(user, {**user.reply_until, account: seconds}))
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""
@@ -235,17 +226,21 @@ class Overlay(Ledger, Generic[Id]):
             self.settled.clear()  # it may have been another user's
         self._change(self.records, own, other)
 
-    def unsettle(self, user: User) -> None:
+    def unsettle(self, user: User | None) -> None:
         """See `Ledger.unsettle`."""
+        if user is None:
+            self.settled.clear()
+            return
         for conversation in user.conversations.values():
             self.settled.pop(conversation, None)
 
-    def note_settled(self, conversation: str, said: tuple[Any, ...], user: User) -> None:
+    def note_settled(self, settled: Settled) -> None:
         """See `Ledger.note_settled`."""
         if self._is_noting:
             if len(self.settled) >= _SETTLED:
                 self.settled.clear()
-            self.settled[conversation] = said, user
+            _, conversation = settled.place
+            self.settled[conversation] = settled
 
     def queue(self, lane: str) -> Queue | None:
         """See `Ledger.queue`."""

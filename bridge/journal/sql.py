@@ -197,16 +197,19 @@ class SqlJournal(Walking, Journal):
         )
         release = f"DELETE FROM $.held WHERE subscriber = :subscriber AND {mine}"  # noqa: S608
 
-        def values(position: int, retry: Retry | None = None) -> Mapping[str, object]:
-            own = {} if retry is None else {"due_at": retry.due_at, "retry": retry.encode()}
-            return own | {"subscriber": subscriber, "owner": self.owner, "position": position}
+        mine_alone = {"subscriber": subscriber, "owner": self.owner}
 
-        dead = [values(each.entry.position, each.retry) for each in settlement.dead]
-        held = [values(each.entry.position, each.retry) for each in settlement.held]
+        def values(each: Held) -> Mapping[str, object]:
+            retry = each.retry
+            told = {"due_at": retry.due_at, "retry": retry.encode()}
+            return {**mine_alone, "position": each.entry.position, **told}
+
+        dead = [values(each) for each in settlement.dead]
+        released = [{**mine_alone, "position": position} for position in settlement.released]
         return (
-            (hold, held),
+            (hold, [values(each) for each in settlement.held]),
             (die, dead),
-            (release, [*map(values, settlement.released), *dead]),
+            (release, [*released, *dead]),
         )
 
     async def waiting(self, subscriber: str) -> Mapping[str, float]:

@@ -1,1 +1,1 @@
-"""What operators see and do: logs, metrics, traces, and the HTTP interface for both."""
+"""Logs, metrics, traces, the audit log, and the operators' HTTP interface."""

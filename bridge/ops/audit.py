@@ -1,7 +1,7 @@
-"""The record: a line in the log for everything that an operator changes, takes out or is refused.
+"""The audit log: a line for everything that an operator changes, exports or is refused.
 
-The logger is `bridge.audit`. Each line says when, from where, as whom, what and how many; of whom,
-only as a hash that takes too long to be tried for all numbers there are.
+The logger is `bridge.audit`. Each line tells the time, client, operator, action and number. The
+person whom it is about is a hash, slow enough that trying all phone numbers takes too long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _log: Final = logging.getLogger(__name__.replace(".ops", ""))
 
 
 def hashed(subject: str) -> str:
-    """Return what stands for a phone or a user id in the record; it takes some 50 ms."""
+    """Return the hash of a phone or a user id for the record; it takes some 50 ms."""
     return scrypt(subject.encode(), salt=_SALT, n=1 << 14, r=8, p=1, dklen=_SIZE).hex()
 
 
@@ -31,7 +31,7 @@ class Audit(Observer):
         self._throttle = Throttle(_log)
 
     def operation(self, details: OperationDetails, /) -> Around:
-        """Record an operation in the end, by what became of it."""
+        """Record an operation with its outcome, when it ends."""
         return After(partial(self._record, details))
 
     def _record(self, details: OperationDetails, error: BaseException | None) -> None:

@@ -1,8 +1,7 @@
 """The latest callbacks: when and from where each came, its headers, and the events in it.
 
-The journal keeps an event once. The headers of its callbacks, and how often they came, are kept
-here, in memory only: they are needed while a webhook is set up, and would make every entry larger
-for good.
+The journal keeps an event once. Headers and repetitions are kept here, in memory only: they are
+needed while a webhook is set up, and would make every entry of the journal larger.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ _PREFIXES: Final = {4: 24, 6: 48}  # bits of an address that say whose network i
 class KnownCallback:
     """A callback that contained an event, with its headers as they may be shown.
 
-    `position` is that of the entry that was published for it. None: the event was known, or
+    `position` is that of the entry that was published for it; None where the event was known,
     completed one that waited, or was not stored.
     """
 
@@ -96,7 +95,7 @@ class LatestCallbacks(Observer):
         self._heard: deque[_Heard] = deque(maxlen=MOST)
 
     def append(self, details: AppendDetails, /) -> None:
-        """Remember a callback; what its headers say is looked at when somebody asks."""
+        """Remember a callback; its headers are redacted when they are read."""
         callback = details.callback
         if callback is not None:
             keys = [event.key for event in details.events[:_MOST_KEYS]]
@@ -113,7 +112,7 @@ class LatestCallbacks(Observer):
     def of(self, entry: Entry, history: Sequence[Entry]) -> Sequence[KnownCallback]:
         """Return the callbacks that contained an entry's event, in the order in which they came.
 
-        `history` holds the entries about the same message: it goes by all of their names.
+        `history` holds the entries about the same message, whose names all count.
         """
         events = [entry.event, *(each.event for each in history)]
         names = {name for event in events for name in _names_of(event)}
@@ -142,7 +141,7 @@ def _names_of(event: Event) -> Collection[str]:
 
 
 def _is_same(key: str, event: Event, names: Collection[str]) -> bool:
-    """Return whether a key names what an event tells; its message goes by all of these names."""
+    """Return whether a key names this event; its message has all of these names."""
     if key == event.key:
         return True
     one, other = happening_of(key), happening_of(event.key)
@@ -155,9 +154,9 @@ def _is_same(key: str, event: Event, names: Collection[str]) -> bool:
 
 
 def redacted(headers: CIMultiDictProxy[str]) -> Sequence[tuple[str, str]]:
-    """Return headers as they may be shown: all names, and the values that are no secret.
+    """Return all headers, with secrets hidden.
 
-    Of a signature or a credential the scheme is left, of an address its network.
+    Of a signature or a credential the scheme is shown, of an address its network.
     """
     found = list(headers.items())[:_MOST_HEADERS]
     return [(name[:_LONGEST], _redacted(name.lower(), value)) for name, value in found]

@@ -1,4 +1,4 @@
-"""The operators' interface over HTTP: what each operation takes and what it answers.
+"""The operators' interface over HTTP: parameters and responses of each operation.
 
 The routes are in `bridge.ops.admin`; a test holds them to this.
 """
@@ -62,7 +62,7 @@ _KEYS: Final[Mapping[str, Schema]] = {
     "keys": about(array(TEXT, maxItems=MOST), "Events' keys."),
     "positions": about(array(COUNT, maxItems=MOST), "In place of `keys`."),
 }
-_DRY: Final[Mapping[str, Schema]] = {"dry_run": about(YES, "Tell what would happen.")}
+_DRY: Final[Mapping[str, Schema]] = {"dry_run": about(YES, "Change nothing, and tell what would.")}
 _LETTERS: Final[Mapping[str, Schema]] = {
     "ids": about(array(COUNT), "Dead letters; all of them without it."),
     "subscriber": about(TEXT, "Whose, where all are meant."),
@@ -110,10 +110,10 @@ def _operation(
 
 
 _ERRORS: Final[Mapping[int, str]] = {
-    400: "The request makes no sense.",
+    400: "The request is malformed.",
     401: "The token is missing or wrong.",
     403: "The token may only read, or the request is another site's.",
-    404: "There is no such thing.",
+    404: "The key, position, name or route does not exist.",
     409: "The subscriber runs.",
     503: "The journal cannot be read or written now.",
 }
@@ -131,18 +131,18 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
         "text/plain",
         is_public=True,
     ),
-    "GET /metrics": _operation("What Prometheus is told.", "text/plain", errors=(401,)),
+    "GET /metrics": _operation("Metrics in Prometheus's text format.", "text/plain", errors=(401,)),
     "GET /status": _operation(
-        "What an operator looks at first.",
+        "An overview of the server.",
         object_of(
             {
                 "version": TEXT,
                 "started_at": TIME,
                 "ready": YES,
-                "reason": or_null(about(TEXT, "Why not, or what needs attention.")),
+                "reason": or_null(about(TEXT, "Why it is not ready, or what needs attention.")),
                 "spooled": or_null(about(COUNT, "Events in the spool.")),
                 "set_aside": about(COUNT, "Damaged files that nobody has moved away."),
-                "losses": about(COUNT, "How often the journal's files were gone."),
+                "losses": about(COUNT, "How often files or servers lost the journal."),
                 "deaths": about(COUNT, "Tasks of the journal that failed and were replaced."),
                 "size": or_null(about(COUNT, "Of the journal, in bytes.")),
                 "free": or_null(about(COUNT, "Bytes on its disk.")),
@@ -306,8 +306,8 @@ _OPERATIONS: Final[Mapping[str, Schema]] = {
                     )
                 ),
                 "put_off": about(COUNT, "Messages that wait for a try, up to 1,000."),
-                "under_way": about(COUNT, "Of which a request has begun."),
-                "in_doubt": about(COUNT, "Of which nobody knows whether they went."),
+                "under_way": about(COUNT, "Messages whose request has begun."),
+                "in_doubt": about(COUNT, "Messages that the provider may or may not have taken."),
                 "held": array(ref("Held")),
                 "refusals": counts("What was refused since the start, by reason."),
                 "failures": array(ref("Failure")),

@@ -1,4 +1,4 @@
-"""How the log of `bridge serve` is written: for people on a terminal, as JSON elsewhere.
+"""The log of `bridge serve`: text on a terminal, JSON elsewhere.
 
 The library itself only calls `logging.getLogger("bridge.…")` with fields in `extra`; an application
 that embeds it keeps its own set-up and never needs this module. Secrets and personal data are
@@ -66,7 +66,7 @@ def configure(
     stream: TextIO | None = None,
     whole_tracebacks: bool = False,
 ) -> None:
-    """Write this process's log to a stream (standard error), as the last call of this says.
+    """Write this process's log to a stream (standard error). The last call counts.
 
     Handlers that the program itself gave to the root logger stay, with the levels that they had.
     The given secrets are masked wherever they turn up, also within a URL. Of what a subscriber
@@ -112,7 +112,7 @@ def configure(
 
 
 class _Handler(QueueHandler):
-    """Hands the lines to a thread, as far as it keeps up: the handler that `configure` replaces."""
+    """Hands lines to a thread that writes them; drops what it cannot keep up with."""
 
     def __init__(self, stream: TextIO, *, is_own: bool) -> None:
         self._stream = stream
@@ -136,7 +136,7 @@ class _Handler(QueueHandler):
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as in the base
-        """Tell what can be told of a line that cannot be rendered, as an exception may not be."""
+        """Log the place of a line that cannot be rendered, and the type of the error."""
         place = f"{record.pathname}:{record.lineno}"
         try:
             message = record.getMessage()
@@ -185,13 +185,13 @@ class _Handler(QueueHandler):
         self.is_written(_MOMENT)
 
     def end(self) -> None:
-        """End the thread once all is written; `close`, which anybody may call, does not."""
+        """End the thread once all is written; `close`, which other code may call, does not."""
         self.queue.put(None)
         self.close()
 
 
 def _own(stream: TextIO) -> TextIO:
-    """Return a file of our own that leads to the same place: others may close theirs."""
+    """Return a file of our own for the same stream: others may close theirs."""
     try:
         copy = os.dup(stream.fileno())
     except (AttributeError, OSError, ValueError):  # not a file, or none
@@ -200,7 +200,7 @@ def _own(stream: TextIO) -> TextIO:
 
 
 def flush(within: float) -> bool:
-    """Return whether the log is written up to here, waiting at most so many seconds."""
+    """Return whether all lines so far are written, after waiting at most `within` seconds."""
     return all(handler.is_written(within) for handler in _ours())
 
 
@@ -295,7 +295,7 @@ class _Discreet:
 def _once(
     _logger: object, _method: str, fields: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Leave out the fields that the message tells already, and the fractions of a second."""
+    """Leave out fields that the message contains, and fractions of a second."""
     message = str(fields["event"])
     fields["timestamp"] = f"{fields['timestamp'][:19].replace('T', ' ')}Z"
     return {
@@ -316,7 +316,7 @@ def _for_people(stream: TextIO) -> structlog.typing.Processor:
 
 
 def _fitted(stream: TextIO, _logger: object, _method: str, text: str) -> str:
-    """Fold the line above a traceback where a terminal is narrower: a key is copied whole."""
+    """Fold the line above a traceback to the terminal's width, without breaking a key."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (AttributeError, OSError, ValueError):  # no terminal
@@ -326,7 +326,7 @@ def _fitted(stream: TextIO, _logger: object, _method: str, text: str) -> str:
 
 
 def _folded(line: str, columns: int) -> str:
-    """Return a line in several that break between words, however long a word is."""
+    """Return a line as several that break between words only."""
     first, *words = line.split(" ")
     folded, size = first, cell_len(_STYLE.sub("", first))
     for word in words:
@@ -338,5 +338,5 @@ def _folded(line: str, columns: int) -> str:
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Keep out what a stranger's broken HTTP gives rise to: its traceback quotes the request."""
+    """Drop aiohttp's errors about malformed HTTP: their tracebacks quote the request."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

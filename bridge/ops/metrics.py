@@ -1,8 +1,8 @@
-"""What Prometheus is told: counted as it happens, and asked of the journal at each scrape.
+"""Metrics for Prometheus: counters of this process, and gauges of the journal at each scrape.
 
-No label holds personal data, and none can grow without limit: adapters and subscribers are
-configured, outcomes and kinds are closed sets, and of channels, which an adapter may take from a
-body, only so many are told apart. Naming: https://prometheus.io/docs/practices/naming/
+No label holds personal data, and the values of each are bounded: adapters and subscribers are
+configured, outcomes and kinds are closed sets, and channels, which an adapter may take from a
+body, are counted as one beyond a limit. Naming: https://prometheus.io/docs/practices/naming/
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ def _outcome_of(error: BaseException) -> CallbackOutcome:
 
 @attrs.define
 class Source:
-    """What came for one adapter: the last callback that was taken, and what was refused, and why.
+    """The callbacks of one adapter: when the last was taken, how many were refused, and why.
 
-    Times are seconds since the epoch. Beyond 32 reasons, the others are one.
+    Times are seconds since the epoch. Beyond 32 reasons, all others count as one.
     """
 
     accepted_at: float | None = None
@@ -120,7 +120,7 @@ class Source:
     refusals: Counter[str] = attrs.field(factory=Counter)
 
     def note(self, error: BaseException | None) -> None:
-        """Note a callback that was taken, or was not."""
+        """Count a callback that was taken or refused."""
         if error is None:
             self.accepted_at = time.time()
             return
@@ -132,7 +132,7 @@ class Source:
 
 
 class Metrics(Observer):
-    """Counts what happens, and writes down what it counted."""
+    """Counts what observers are told, and renders it for Prometheus."""
 
     def __init__(self) -> None:
         # Plain dicts on one event loop: the client library's own counters take locks.
@@ -145,7 +145,7 @@ class Metrics(Observer):
         self._sources: defaultdict[str, Source] = defaultdict(Source)
 
     def callback(self, details: CallbackDetails, /) -> Around:
-        """Count a callback in the end, by what became of it."""
+        """Count a callback by its outcome, when it ends."""
         return After(partial(self._taken, details.adapter))
 
     def _taken(self, adapter: str, error: BaseException | None) -> None:
@@ -154,7 +154,7 @@ class Metrics(Observer):
         self._sources[adapter].note(error)
 
     def append(self, details: AppendDetails, /) -> Around:
-        """Count what is appended, and how long it takes."""
+        """Count appended events, and observe how long the append takes."""
         return After(partial(self._appended, details, time.perf_counter()))
 
     def _appended(self, details: AppendDetails, began: float, _: BaseException | None) -> None:
@@ -171,7 +171,7 @@ class Metrics(Observer):
         self._counts["duplicates"][details.adapter,] += details.appended.duplicates
 
     def attempt(self, details: AttemptDetails, /) -> Around:
-        """Count an attempt in the end, by what became of it."""
+        """Count an attempt by its outcome, when it ends."""
         return After(partial(self._attempted, details))
 
     def _attempted(self, details: AttemptDetails, _: BaseException | None) -> None:
@@ -184,7 +184,7 @@ class Metrics(Observer):
         return None
 
     def operation(self, details: OperationDetails, /) -> Around:
-        """Count what operators do and are refused, by what became of it."""
+        """Count an operation by its outcome, when it ends."""
         return After(partial(self._operated, details))
 
     def _operated(self, details: OperationDetails, error: BaseException | None) -> None:
@@ -197,7 +197,7 @@ class Metrics(Observer):
         return channel
 
     def source(self, adapter: str) -> Source:
-        """Return what came for an adapter since the start."""
+        """Return the callbacks of an adapter since the start."""
         return self._sources.get(adapter, Source())
 
     def failures(self, subscriber: str) -> int:
@@ -206,7 +206,7 @@ class Metrics(Observer):
         return tries[subscriber, Result.FAILED] + tries[subscriber, Result.DEAD]
 
     async def render(self, operators: Operators) -> bytes:
-        """Return everything in Prometheus's text format, subscribers as far as they are known."""
+        """Return all metrics in Prometheus's text format; `subscribers` may be unknown."""
         health = await operators.health()
         try:
             served = await operators.subscribers()
@@ -245,12 +245,12 @@ class Metrics(Observer):
 
 @attrs.frozen(eq=False)
 class _Scrape(Collector):
-    """What one scrape is told."""
+    """The gauges of one scrape."""
 
     metrics: Sequence[Metric]
 
     def collect(self) -> Sequence[Metric]:
-        """Return it."""
+        """Yield the gauges."""
         return self.metrics
 
 
@@ -277,7 +277,7 @@ def _standing(health: Health, subscribers: Sequence[Served]) -> Iterator[Metric]
         yield GaugeMetricFamily(f"bridge_{name}", documentation, value=int(value))
     yield CounterMetricFamily(
         "bridge_journal_losses",
-        "How often the journal's files were moved, deleted or replaced while they were open.",
+        "How often the journal's files were lost or replaced, or its servers lost what was stored.",
         value=health.losses,
     )
     for name, attribute, documentation in _GAUGES:

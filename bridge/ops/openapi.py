@@ -58,7 +58,7 @@ SEND_MESSAGE: Final[Mapping[str, Schema]] = {
     "text": TEXT,
     "content": ref("Content"),
 }
-"""What a request to send a message holds."""
+"""The JSON of a request to send a message."""
 
 SEND_FILE: Final[Mapping[str, Schema]] = {
     **_NEEDED,
@@ -66,7 +66,7 @@ SEND_FILE: Final[Mapping[str, Schema]] = {
     "caption": about({"type": ["string", "null"]}, "What to say with the file."),
     "media": about(_MEDIA, "As what to show the file, by default as its type says."),
 }
-"""What stands beside a file to send."""
+"""The JSON that goes with a file to send."""
 
 _SENDING: Final[Mapping[str, Schema]] = {
     "Send": {
@@ -94,7 +94,7 @@ _FILE: Final = about(
     "Up to 100 MiB; its type is as it says, or as its name does.",
 )
 _REFUSALS: Final[Mapping[int, str]] = {
-    400: "The request makes no sense.",
+    400: "The request is malformed.",
     401: "The token is missing or wrong.",
     408: "The file did not come in time.",
     409: "Something else was sent under this key.",

@@ -1,6 +1,6 @@
-"""What operators do with a running bridge: inspect, replay, drop, parse once more.
+"""Operations on a running bridge: inspect, replay, drop, parse again.
 
-Changes are made in the journal, and the deliveries are woken, so that they take effect at once.
+Changes are made in the journal; the deliveries are woken, so that they take effect at once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _LONGEST_HISTORY: Final = 100
 
 @attrs.frozen
 class Caller:
-    """Who operates: the name of a token, and from where."""
+    """The operator of a request: the name of its token, and its address."""
 
     name: str = "program"
     client: str = "this process"
@@ -64,7 +64,7 @@ class Caller:
 
 _PROGRAM: Final = Caller()
 caller: Final[ContextVar[Caller]] = ContextVar("caller", default=_PROGRAM)
-"""Who calls, for the record; whoever lets operators in sets it."""
+"""The operator of the current request, for the record; the listener sets it."""
 
 
 class UnknownSubscriber(BridgeError):
@@ -76,9 +76,9 @@ class StillRunning(BridgeError):
 
 
 class Operators:
-    """What the operators of a bridge may do; everything may raise `JournalError`.
+    """The operations on a bridge; all may raise `JournalError`.
 
-    `deliveries` are those that run, by the names of their subscribers.
+    `deliveries` are the running ones, by the names of their subscribers.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class Operators:
 
     @contextmanager
     def operation(self, action: str, subject: str | None = None) -> Iterator[OperationDetails]:
-        """Let observers see what the caller does."""
+        """Tell observers of an operation of the caller, until the block ends."""
         by = caller.get()
         details = OperationDetails(action, by.name, by.client, subject)
         with self._observers.operation(details):
             yield details
 
     def refuse(self, reason: str) -> None:
-        """Let observers see that the caller is not let in, or may not do this."""
+        """Tell observers that the caller was refused."""
         by = caller.get()
         details = OperationDetails("request", by.name, by.client, refusal=reason)
         with self._observers.operation(details):
@@ -137,8 +137,8 @@ class Operators:
     async def describe(self, key: str) -> Described | None:
         """Return all that is known about the event with this key, as for `find`.
 
-        A key under another name of the message leads to the first event that was published of
-        what it says, and so does a provider's id by itself.
+        A key under another name of the message, or a provider's id by itself, leads to the first
+        event that was published about it.
         """
         entry = await self.find(key) or await self._named(key)
         if entry is None:
@@ -158,7 +158,7 @@ class Operators:
         )
 
     async def _named(self, key: str) -> Entry | None:
-        """Return the first entry of what a key says, where that was published by another name."""
+        """Return the first entry that a key means, where it was published under another name."""
         one = happening_of(key)
         if one is None and "/" in key:
             return None
@@ -210,7 +210,7 @@ class Operators:
     # --- subscribers -----------------------------------------------------------------------
 
     async def subscribers(self) -> Sequence[Served]:
-        """Return how each subscriber stands that the journal knows, by name."""
+        """Return the state of each subscriber that the journal knows, by name."""
         found = []
         for state in await self.journal.subscribers():
             delivery = self._deliveries.get(state.name)
@@ -239,7 +239,7 @@ class Operators:
     async def forget(self, name: str) -> None:
         """Drop a subscriber with all that it held. Raises `UnknownSubscriber`.
 
-        Raises `StillRunning`, wherever it runs: what runs would only begin anew.
+        Raises `StillRunning` while it runs in any process, since it would begin anew.
         """
         with self.operation("forget", name) as details:
             await self._forget(name)
@@ -284,14 +284,14 @@ class Operators:
         return await self.journal.dead_letter(letter)
 
     async def retry(self, ids: Sequence[int] | None, subscriber: str | None = None) -> int:
-        """Give dead letters, or all there are, their tries again now; return how many there were.
+        """Deliver these dead letters again, or all of them; return their number.
 
         Raises `UnknownSubscriber`.
         """
         return await self._change("retry", self.journal.retry, ids, subscriber)
 
     async def drop(self, ids: Sequence[int] | None, subscriber: str | None = None) -> int:
-        """Drop dead letters, or all there are; return how many there were.
+        """Drop these dead letters, or all of them; return their number.
 
         Raises `UnknownSubscriber`.
         """
@@ -332,9 +332,9 @@ class Operators:
     async def replay(
         self, keys: Iterable[str], name: str | None = None, *, dry_run: bool = False
     ) -> Replayed:
-        """Give events again to a subscriber, or to every one that runs, as far as it wants them.
+        """Deliver events again to a subscriber, or to each running one, if its filters match.
 
-        Events that a subscriber has yet to look at come anyway, and are not counted. Raises
+        Events beyond a subscriber's position come anyway, and are not counted. Raises
         `UnknownSubscriber`.
         """
         found = {key: await self.find(key) for key in keys}
@@ -345,7 +345,7 @@ class Operators:
         )
 
     async def replay_found(self, query: Query, name: str, *, dry_run: bool = False) -> Replayed:
-        """Give what a search finds again to one subscriber, as `replay` does."""
+        """Deliver the events that a search finds again to one subscriber, as `replay` does."""
         entries = await self.journal.search(query)
         return Replayed(
             subscribers=await self._replay(entries, name, dry_run=dry_run),
@@ -385,10 +385,10 @@ class Operators:
     async def reparse(
         self, keys: Iterable[str], *, dry_run: bool = False
     ) -> Mapping[str, Reparsed | None]:
-        """Parse once more what could not be read, by key; a dry run only says what would come out.
+        """Parse unreadable bodies again, by key; a dry run only returns their events.
 
         New events are appended with the time at which their callback came, and the entry is
-        marked. None stands for what is not there, is not unreadable, or whose adapter is gone.
+        marked. None: there is no such entry, it is readable, or its adapter is not configured.
         """
         done: dict[str, Reparsed | None] = {}
         with nullcontext() if dry_run else self.operation("reparse") as details:
@@ -421,7 +421,7 @@ class Operators:
         return Reparsed(is_whole=readable, events=news, appended=appended)
 
     async def purge(self, subject: str) -> int:
-        """Erase every event about a phone number or a user id; return how many there were."""
+        """Erase every event about a phone number or a user id; return their number."""
         with self.operation("purge", await in_thread(hashed, subject)) as details:
             details.count = await self.journal.purge(subject)
             await self._wake(self._deliveries)

@@ -1,4 +1,4 @@
-"""What operators get to know: values that `Operators` returns."""
+"""The values that `Operators` returns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Described:
 
 @attrs.frozen(kw_only=True)
 class Served:
-    """A subscriber's state, with for how long the oldest event in its lag has waited.
+    """A subscriber's state; `lag_seconds` is how long the oldest event of its lag has waited.
 
     `held_lanes` is how many conversations wait for a retry.
     """
@@ -45,7 +45,7 @@ class Served:
 class Replayed:
     """How many entries each subscriber gets again.
 
-    `unknown` are keys that the journal does not know; `next` is where a search goes on.
+    `unknown` are keys that the journal does not know; `next` is where the next page begins.
     """
 
     subscribers: Mapping[str, int]
@@ -55,9 +55,9 @@ class Replayed:
 
 @attrs.frozen(kw_only=True)
 class Reparsed:
-    """What came of parsing an unreadable body once more.
+    """The result of parsing an unreadable body again.
 
-    `events` are those that could be read, and `is_whole` says that nothing unreadable is left.
+    `events` are those that could be read; `is_whole` is true where nothing unreadable is left.
     `appended` is None in a dry run.
     """
 
@@ -67,7 +67,7 @@ class Reparsed:
 
 
 async def lag_seconds(journal: Journal, state: SubscriberState) -> float:
-    """Return for how long the oldest event that a subscriber has yet to look at has waited."""
+    """Return how long the oldest event beyond a subscriber's position has waited."""
     if not state.lag:
         return 0.0
     since = state.lagging_since

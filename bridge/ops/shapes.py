@@ -1,4 +1,4 @@
-"""What the operators' interface takes and answers, in JSON Schema: the parts and the objects."""
+"""JSON Schemas of the requests and responses of the operators' interface."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SECONDS: Final[Schema] = {"type": "number", "minimum": 0}
 
 
 def about(schema: Schema, description: str) -> Schema:
-    """Add what a value means."""
+    """Add a description to a schema."""
     return {**schema, "description": description}
 
 
 def or_null(schema: Schema) -> Schema:
-    """Let null stand in the place of a value."""
+    """Allow null as well."""
     about = {"description": schema["description"]} if "description" in schema else {}
     return {"oneOf": [schema, {"type": "null"}], **about}
 
@@ -39,12 +39,12 @@ def counts(description: str) -> Schema:
 
 
 def ref(name: str) -> Schema:
-    """Name a schema of the document."""
+    """Return a reference to a schema of the document."""
     return {"$ref": f"{PREFIX}{name}"}
 
 
 def object_of(always: Mapping[str, Schema], perhaps: Mapping[str, Schema] | None = None) -> Schema:
-    """Describe an object by the fields that are there always, and perhaps."""
+    """Describe an object by its required and its optional fields."""
     made: Schema = {"type": "object", "properties": {**always, **(perhaps or {})}}
     return {**made, "required": [*always]} if always else made
 
@@ -66,7 +66,7 @@ _RETRY: Final[Mapping[str, Schema]] = {
 _TRIES: Final[Mapping[str, Schema]] = {
     "tries": about(COUNT, "How many have failed."),
     "replayed": about(YES, "An operator asked for the event again."),
-    "begun": about(YES, "A try has begun with what cannot be undone, and its end is unknown."),
+    "begun": about(YES, "A try has begun that cannot be undone, and its outcome is unknown."),
 }
 
 SCHEMAS: Final[Mapping[str, Schema]] = {
@@ -93,7 +93,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {
             "name": TEXT,
             "position": about(COUNT, "Everything up to it is done, held or dead."),
-            "lag": about(COUNT, "Events that it has yet to look at."),
+            "lag": about(COUNT, "Events beyond its position."),
             "held": about(COUNT, "Events that wait for a retry, or behind one that does."),
             "dead": about(COUNT, "Dead letters."),
             "running": about(YES, "Whether this process serves it."),

@@ -1,4 +1,4 @@
-"""One OpenTelemetry trace for a callback: from the request to each subscriber's every try.
+"""One OpenTelemetry trace for each callback: from the request to every attempt of each subscriber.
 
 ::
 
@@ -8,8 +8,8 @@
                        ├─ deliver crm          (a try of its own after each failure)
                        └─ deliver console
 
-Nothing of OpenTelemetry is imported before a `Tracing` is made, and a bridge without one does
-nothing for it. No span holds personal data: no body, no text, no exception's words.
+OpenTelemetry is imported when a `Tracing` is made; a bridge without one does no work for it. No
+span holds personal data: no body, no text, no message of an exception.
 https://opentelemetry.io/docs/specs/otel/trace/api/
 """
 
@@ -40,8 +40,8 @@ _OTLP: Final = "otlp_proto_http"
 class Tracing(Observer):
     """Makes the spans; runs while the bridge does that it observes.
 
-    `provider` is a `TracerProvider` of OpenTelemetry's that whoever made it also shuts down; by
-    default the process's own. Raises `ConfigurationError` where OpenTelemetry is not installed.
+    `provider` is a `TracerProvider`, which its owner shuts down; by default the process's own.
+    Raises `ConfigurationError` where OpenTelemetry is not installed.
     """
 
     def __init__(self, provider: object | None = None) -> None:
@@ -64,7 +64,7 @@ class Tracing(Observer):
         return tracing
 
     async def __aenter__(self) -> Self:
-        """Begin; an exporter gets its thread only now."""
+        """Begin; the exporter's thread is started here."""
         if self._exporter is not None:
             self._provider = _provider(self._exporter())
         self._tracer = self._trace.get_tracer(
@@ -73,14 +73,14 @@ class Tracing(Observer):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Send what has not been sent yet; it may take as long as the exporter's timeout."""
+        """Send the remaining spans, which may take as long as the exporter's timeout."""
         if self._exporter is not None:
             await in_thread(self._provider.shutdown)
 
     # --- what is traced --------------------------------------------------------------------
 
     def callback(self, details: CallbackDetails, /) -> Around:
-        """Trace a callback, of which the rest are parts."""
+        """Trace a callback; the other spans are children of this one."""
         attributes = {
             "bridge.adapter": details.adapter,
             "bridge.request_id": request_id.current() or "",

@@ -209,8 +209,10 @@ def _draft(
     reply_to: ReplyTo | None,
 ) -> Message:
     intent = wish.intent()
-    message: Message = Message(
-        key="",
+    message_id = _id_of(domain, intent.key)
+    key = message_key(OURS, message_id)
+    return Message(
+        key=key if domain is None else f"{domain}/{key}",
         source=way.source,
         domain=domain,
         channel=channel,
@@ -218,7 +220,7 @@ def _draft(
         occurred_at=wish.now,
         received_at=wish.now,
         raw={},
-        message_id=_id_of(domain, intent.key),
+        message_id=message_id,
         id_space=OURS,
         direction=Direction.OUTBOUND,
         origin=Origin.BRIDGE,
@@ -229,7 +231,6 @@ def _draft(
         reply_to=reply_to,
         intent=intent,
     )
-    return keyed(message)
 
 
 def _id_of(domain: str | None, key: str) -> str:

@@ -42,6 +42,7 @@ from bridge.outbox.doubts import Doubts
 from bridge.outbox.failures import CUT_OFF, EXPIRED, FAILED, IN_DOUBT, OPTED_OUT, UNSENDABLE
 from bridge.outbox.following import following
 from bridge.outbox.limits import Limits
+from bridge.outbox.outcomes import Outcomes
 from bridge.outbox.statuses import change_of
 from bridge.outbox.ways import FOLLOWER, NAME, Way, Ways
 from bridge.settings import DeliverySettings, OutboxSettings
@@ -77,6 +78,7 @@ class Dispatch:
         self.sends: Sends = self.client
         self._settings = settings
         self._throttle = Throttle(_log)
+        self.outcomes = Outcomes(lambda: self.journal)
         self._doubts = Doubts(lambda: self.journal, lambda: self.clock, settings.doubt)
         self._run = ""
         self._tells_begun = False
@@ -90,6 +92,7 @@ class Dispatch:
     async def __aenter__(self) -> Self:
         """Open the HTTP client."""
         self._run = uuid4().hex
+        self.outcomes = Outcomes(lambda: self.journal)  # what was read is of one life
         is_alone = not isinstance(self.journal, SharedJournal)  # asked once: it takes long
         self._tells_begun = is_alone and self._settings.in_doubt == "send"
         self._new_after = (await self.journal.follow()).position if is_alone else math.inf
@@ -299,7 +302,6 @@ class Dispatch:
         if self._says_begun(message, attempt):
             self.delivery.has_begun(message)
         elif not way.is_repeatable(message):
-            await asyncio.sleep(0)  # the delivery knows what has waited
             await self.delivery.note_begun(message)
 
     async def _conclude(self, way: Way, message: Message, outcome: Outcome, left: float) -> None:

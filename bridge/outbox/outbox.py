@@ -7,8 +7,7 @@ gets it from the journal, sends it, and appends the status that tells what the p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Unpack, final
 
@@ -51,6 +50,7 @@ class Outbox:
         self.refusals: Final = Counter[str]()
         """How many messages were refused at once since the start: by window, consent,
         ownership, key or content."""
+        self._counting: Final = _Counting(self.refusals)
 
     @property
     def journal(self) -> Journal:
@@ -61,7 +61,7 @@ class Outbox:
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
     ) -> Sending:
         """See `Bridge.send`."""
-        with self._counting():
+        with self._counting:
             wish = Wish(content=content, now=self.dispatch.now, **options)
             return await self._take(self._first(to, via, wish), wish)
 
@@ -72,7 +72,7 @@ class Outbox:
 
         One that was sent under its key before is not uploaded again. Raises `Unanswered` too.
         """
-        with self._counting():
+        with self._counting:
             media = await self.described(file, via=via, **details)
             wish = Wish(content=media, now=self.dispatch.now, **options)
             messages = self._first(to, via, wish)
@@ -100,24 +100,13 @@ class Outbox:
         self, message: Message, content: Content | str, **options: Unpack[Answering]
     ) -> Sending:
         """See `Bridge.reply`."""
-        with self._counting():
+        with self._counting:
             wish = Wish(content=content, now=self.dispatch.now, **options)
             messages = answer(self.ways, message, wish)
             check_others(self.ways, messages[0], wish)
             if not message.owned and await self.journal.find(messages[0].key) is None:
                 await check_ours(message, self.journal)
             return await self._take(messages, wish, answered=message)
-
-    @contextmanager
-    def _counting(self) -> Iterator[None]:
-        try:
-            yield
-        except CodecError as error:  # what no request would show, such as a recipient's name
-            self.refusals["content"] += 1
-            raise Unsendable(str(error)) from error
-        except Unsendable as error:
-            self.refusals[_REFUSALS.get(type(error), "content")] += 1
-            raise
 
     def compose(
         self, to: str | Party, content: Content | str, *, via: str, **options: Unpack[Asking]
@@ -217,7 +206,9 @@ class Outbox:
             known = known or await self.journal.find(messages[0].key)
             if known is not None and not is_same(known.event, messages[0], wish.otherwise):
                 raise KeyConflict(f"something else was sent under the key {wish.key!r}")
-        return Sending(messages=messages, is_new=is_new, journal=self.journal, ways=self.ways)
+        return Sending(
+            messages=messages, is_new=is_new, outcomes=self.dispatch.outcomes, ways=self.ways
+        )
 
     async def _is_appended(self, messages: tuple[Message, ...]) -> bool:
         """Append messages, and return whether all of them are new. Raises `JournalError`."""
@@ -228,6 +219,24 @@ class Outbox:
             if not is_new:
                 self.dispatch.not_taken(messages[0])
         return is_new
+
+
+@attrs.frozen
+class _Counting:
+    """Counts the refusals that leave a block; the same one serves all blocks."""
+
+    refusals: Counter[str]
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Count what is raised, if it is a refusal. Raises `Unsendable` for what is no JSON."""
+        if isinstance(error, CodecError):  # what no request would show, as a recipient's name
+            self.refusals["content"] += 1
+            raise Unsendable(str(error)) from error
+        if isinstance(error, Unsendable):
+            self.refusals[_REFUSALS.get(type(error), "content")] += 1
 
 
 _REFUSALS: Final[Mapping[type[Unsendable], str]] = {

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, final
+from typing import final
 
 import attrs
 
-from bridge.journal.protocol import Journal, Start
 from bridge.journal.tracks import RANK
 from bridge.model import Message, Status, StatusChange, Template
 from bridge.outbox.following import following
+from bridge.outbox.outcomes import ENDED, Outcomes
 from bridge.outbox.ways import Ways
-
-_READ: Final = 256
-_ENDED: Final = frozenset({Status.FAILED, Status.EXPIRED})
 
 
 @final
@@ -29,7 +26,7 @@ class Sending:
 
     messages: Sequence[Message] = attrs.field(repr=False)
     is_new: bool
-    _journal: Journal = attrs.field(repr=False)
+    _outcomes: Outcomes = attrs.field(repr=False)
     _ways: Ways = attrs.field(repr=False)
 
     @property
@@ -62,32 +59,13 @@ class Sending:
 
     async def _outcome_of_all(self, messages: Sequence[Message], wanted: int) -> StatusChange:
         for message in messages:
-            change = await self._outcome(message, wanted)
-            if change.current in _ENDED:
+            change = await self._outcomes.wait(message, wanted)
+            if change.current in ENDED:
                 # Something else may go out in its place.
                 others = following(self._ways, message, change)
                 if not others:
                     return change
                 change = await self._outcome_of_all(others, wanted)
-                if change.current in _ENDED or isinstance(others[0].content, Template):
+                if change.current in ENDED or isinstance(others[0].content, Template):
                     return change  # a template goes for all parts
         return change
-
-    async def _outcome(self, message: Message, wanted: int) -> StatusChange:
-        entry = await self._journal.find(message.key)
-        if entry is None:  # it waits for its turn to be published, and has no status yet
-            cursor = await self._journal.follow(start=Start.END)
-            entry = await self._journal.find(message.key)  # or had its turn in between
-        if entry is not None:
-            cursor = await self._journal.follow(start=entry.position)
-        while True:
-            for entry in await cursor.read(_READ):
-                change = entry.event
-                if (
-                    isinstance(change, StatusChange)
-                    and change.domain == message.domain
-                    and message.message_id in (change.message_id, *change.aliases)
-                    and change.current is not None
-                    and (change.current in _ENDED or RANK[change.current] >= wanted)
-                ):
-                    return change

@@ -64,12 +64,12 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(socket: Path) -> str:
-    """Return the shorter way to write a socket's path: systems take some hundred bytes only."""
+    """Return the shorter form of a socket's path: systems allow about a hundred bytes."""
     return min(str(socket.absolute()), os.path.relpath(socket), key=len)
 
 
 def load_admin(path: Path, environ: Mapping[str, str] = os.environ) -> AdminSettings:
-    """Read `[admin]` alone: a client of the server needs none of its other secrets.
+    """Read `[admin]` alone, so that a client of the server needs no other secrets.
 
     Raises `ConfigurationError` with everything that is wrong.
     """

@@ -63,9 +63,9 @@ def loads(
 
 
 def load_journal(path: Path, *, engines: Mapping[str, Importer]) -> JournalSettings:
-    """Read `[journal]` alone: a copy of a journal takes no secret of an adapter's.
+    """Read `[journal]` alone, so that copying a journal needs no secret of an adapter.
 
-    Otherwise as for `loads`.
+    Otherwise as `loads`.
     """
     reader = Reader(text_of(path), path, os.environ, only="journal")
     settings = _journal(reader, engines)

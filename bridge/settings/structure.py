@@ -32,7 +32,7 @@ Kind: TypeAlias = tuple[str, Callable[[Any], object]]
 tell that a value is none of the type, and `ConfigurationError` anything else that is wrong."""
 
 GIVEN: Final = {"bridge.settings.given": True}
-"""The metadata of a field that is no key of a table: whoever reads the table gives its value."""
+"""The metadata of a field that is not a key of a table: the reader's caller gives its value."""
 
 ARRAYS: Final[tuple[object, ...]] = (tuple, list, frozenset, Sequence)
 TABLES: Final[tuple[object, ...]] = (dict, Mapping)

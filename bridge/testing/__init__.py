@@ -1,4 +1,4 @@
-"""Tests of your subscribers, the suites that this project holds itself to, simulated providers.
+"""Testing subscribers, contract suites for adapters and journals, simulated providers.
 
 ::
 
@@ -17,8 +17,8 @@ of adapters and journals subclass a suite::
             return MyJournal(place / "journal")
 
 The suites need what `pip install incs-bridge[test]` brings: pytest and hypothesis, and for
-journals an asyncio plugin in automatic mode. They are imported when they are asked for, so that
-`TestBridge`, `sample` and `bridge.testing.providers` need none of it.
+journals an asyncio plugin in automatic mode. `TestBridge`, `sample` and `bridge.testing.providers`
+need none of these.
 """
 
 from typing import TYPE_CHECKING

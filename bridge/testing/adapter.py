@@ -2,7 +2,7 @@
 """What every adapter must do, as tests: subclass `AdapterContract` and say how to make one.
 
 Each test's docstring is the sentence that it proves. Bodies are what `parse` reads; how they
-come to be inside a callback that can be trusted is for the author to say.
+come into an authentic callback is the author's part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A conversation with one's own bot, with no account anywhere: users who are simulated.
+"""Chatting with your own bot as a simulated user, without an account at a provider.
 
-A user's message reaches the bridge's own public address as the provider's genuine, signed callback;
-the bridge's answer goes to a simulated provider on loopback, over HTTP. Messages to anybody else go
-where they always go, if the adapter has what sending takes.
+A user's message reaches the bridge's public address as a signed callback of the provider; the
+bridge's answer goes to a simulated provider on loopback, over HTTP. Messages to other users go to
+the real provider, if the adapter has credentials for sending.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Rehearsed:
 @final
 @attrs.frozen(eq=False)
 class RehearsedFiles:
-    """Asks the simulated provider for the files of its users, and the real one for all others."""
+    """Gets files of simulated users from the simulated provider, others from the real one."""
 
     provider: SimulatedProvider
     simulated: MediaSource
@@ -150,14 +150,14 @@ class Chat:
     users: set[str]
 
     def direct(self, adapters: Mapping[str, object], base: str) -> None:
-        """Post callbacks below an address from now on."""
+        """Post callbacks to a base URL from now on."""
         for name, provider in self.providers.items():
             adapter = adapters[name]
             if isinstance(adapter, SimulationSource):
                 provider.callbacks.direct(adapter, f"{base}/{name}")
 
     def routes(self) -> web.RouteTableDef:
-        """Return the routes that the page asks, for the operators' listener."""
+        """Return the routes of the chat page, for the operators' listener."""
         routes = web.RouteTableDef()
         routes.get("/chat")(self._phones)
         routes.get("/chat/traffic")(self._traffic)
@@ -168,7 +168,7 @@ class Chat:
         return routes
 
     async def _phones(self, _: web.Request) -> web.Response:
-        """Return whom one can write to, and as whom."""
+        """Return the accounts that a user can write to, and the simulated users."""
         phones = [
             {
                 "adapter": name,
@@ -238,7 +238,7 @@ class Chat:
         return provider.simulation.files.get(media.media_id)
 
     async def _behave(self, request: web.Request) -> web.Response:
-        """Let statuses come late or repeatedly from now on, or messages to one user fail."""
+        """Set whether statuses come late or repeatedly, and whether messages to one user fail."""
         body = await body_of(request, {"adapter", "user", "late", "repeats", "fails"})
         provider, user = self._provider(body), _user(body)
         provider.callbacks.delay = number(body.get("late")) or 0.0
@@ -248,7 +248,7 @@ class Chat:
         return json_response({"done": True})
 
     async def _traffic(self, request: web.Request) -> web.Response:
-        """Return what went to a provider lately, and what it posted."""
+        """Return the latest requests to a provider, and its callbacks."""
         provider = self._provider(request.query)
         # Nobody looks at the rest any more.
         for each in (provider.requests, provider.responses, provider.callbacks.acknowledged):
@@ -341,7 +341,7 @@ def _json(body: bytes) -> object:
 
 @asynccontextmanager
 async def rehearsing(bridge: Bridge) -> AsyncIterator[Chat]:
-    """Simulate the providers of a bridge's adapters; to be entered before the bridge."""
+    """Simulate the providers of a bridge's adapters; enter it before the bridge."""
     chat = Chat(bridge, {}, {}, set(_USERS))
     async with AsyncExitStack() as stack:
         for place, (name, adapter) in enumerate(bridge.adapters.items()):

@@ -38,7 +38,7 @@ class MovableClock(Clock):
         return self._now
 
     def monotonic(self) -> float:
-        """Return the same: nobody sets this clock back."""
+        """Return the same as `time`: this clock is never set back."""
         return self._now
 
     def now(self) -> datetime:
@@ -46,7 +46,7 @@ class MovableClock(Clock):
         return datetime.fromtimestamp(self._now, UTC)
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: object) -> _Timer:
-        """Call a function once the clock has been moved so far."""
+        """Call a function once the clock has been moved by so many seconds."""
         timer = _Timer(partial(callback, *args))
         heappush(self._timers, (self._now + max(0.0, seconds), next(self._numbers), timer))
         return timer

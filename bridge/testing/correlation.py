@@ -35,6 +35,7 @@ from bridge.model import (
     Event,
     Intent,
     Message,
+    Notice,
     Origin,
     Party,
     Pricing,
@@ -242,6 +243,23 @@ class CorrelationContract(Suite):
         assert isinstance(second, Message)
         assert (second.key, second.content, second.completes) == (full.key, full.content, None)
         assert second.aliases == ("9001",)
+
+    async def test_not_shown_under_an_id_and_shown_under_a_phone(self, tmp_path: Path) -> None:
+        """That a message has one id ties its user's names, over a restart, and it is told whole."""
+        hidden = message("a", phone="", user_id=ANNES_ID)
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            await journal.append([message("before")])
+            await journal.append([attrs.evolve(unshown(hidden), settle=None)])
+        journal = self.again(journal, tmp_path)
+        async with journal:
+            counts = [await journal.append([message("a")]) for _ in range(2)]
+            entries = await self.published(journal, 4)
+        assert [count.published for count in counts] == [1, 0]
+        assert [type(entry.event) for entry in entries] == [Message, Message, Notice, Message]
+        shown = _messages(entries)[-1]
+        assert (shown.key, shown.sender) == (message("a").key, Party(phone=ANNE, user_id=ANNES_ID))
+        assert entries[3].lane == entries[0].lane
 
     async def test_told_poorly_alone(self, tmp_path: Path) -> None:
         """Where no full account comes in time, the poor one is published; a late one completes it.

@@ -1,4 +1,4 @@
-"""A bridge on trial: its own adapters and subscribers, with nothing of the world around them."""
+"""`TestBridge`: a bridge's own adapters and subscribers, without network, files or real time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bridge.testing.samples import Source, find, named, rewritten, sample_of, si
 from bridge.testing.simulated import Providers
 
 USER: Final = "+16505551234"
-"""Whose messages `say` and `press` are, unless a test says otherwise."""
+"""The phone of the user who writes in `say` and `press` by default."""
 
 
 @attrs.frozen
@@ -39,10 +39,10 @@ class _User:
 class TestBridge:
     """Runs a bridge for a test: journal in memory, no server, no network, time that stands still.
 
-    An async context manager around a bridge that is not running. Each call returns once every
-    subscriber has been given all there is; what one of them raised, the call raises: the exception
-    itself, or an ExceptionGroup where there are several. Failed attempts are repeated once `sleep`
-    has moved the time so far. An adapter without credentials sends with made-up ones.
+    An async context manager around a bridge that is not running. Each call returns once all events
+    are delivered. It raises what a subscriber raised: the exception itself, or an ExceptionGroup
+    where there are several. Failed attempts are repeated once `sleep` has moved the time far
+    enough. An adapter without credentials sends with made-up ones.
     """
 
     __test__: ClassVar[bool] = False  # pytest would take it for a class of tests
@@ -77,7 +77,7 @@ class TestBridge:
         return self
 
     async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
-        """Deliver what is left, stop the bridge, and raise what a subscriber raised meanwhile."""
+        """Deliver the remaining events, stop the bridge, and raise what a subscriber raised."""
         with self._stack:
             try:
                 if error is None:
@@ -89,17 +89,17 @@ class TestBridge:
 
     @property
     def sent(self) -> list[Content]:
-        """Return what was sent and a provider has taken, in order."""
+        """Return the contents that a provider has taken, in order."""
         return [message.content for message in self._providers.sent]
 
     @property
     def messages(self) -> list[Message]:
-        """Return the same as whole messages, with whom they went to."""
+        """Return the same as whole messages, with their recipients."""
         return list(self._providers.sent)
 
     @property
     def posted(self) -> list[Any]:
-        """Return what was posted by subscribers that are webhooks: CloudEvents, as JSON."""
+        """Return what webhook subscribers posted: CloudEvents, as JSON."""
         return list(self._providers.posted)
 
     # --- what a provider brings ----------------------------------------------------------------
@@ -164,7 +164,7 @@ class TestBridge:
         await self.deliver()
 
     async def publish(self, *events: Event) -> None:
-        """Let events come to pass that were made by hand or by `sample`."""
+        """Deliver events that were made by hand or by `sample`."""
         await self._journal.append(events)
         await self.deliver()
 
@@ -220,7 +220,7 @@ class TestBridge:
         await self.deliver()
 
     async def deliver(self) -> None:
-        """Return once every subscriber has been given all there is; raise what one of them raised.
+        """Return once all events are delivered; raise what a subscriber raised.
 
         Messages that wait for a fuller account do not wait any longer.
         """

@@ -1,4 +1,4 @@
-"""Sample callbacks and their events, with other words, names and numbers in them."""
+"""Sample callbacks and their events, with changed texts, names and numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The providers of a bridge on trial: simulated by their adapters, without a socket."""
+"""The providers of a `TestBridge`, simulated by their adapters without a socket."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NOWHERE: Final = "https://provider.invalid"
 
 
 def unlimited(simulation: Simulation) -> Simulation:
-    """Let a provider take an answer to somebody who wrote without it, as by `trigger` or earlier.
+    """Let a provider take answers to users who have not written to it, as after `trigger`.
 
-    The bridge itself refuses what the journal knows to come too late.
+    The bridge itself refuses answers after the window that its journal knows.
     """
     simulation.rules.window = None
     return simulation

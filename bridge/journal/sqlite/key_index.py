@@ -150,14 +150,18 @@ class KeyIndex:
         if self._added:
             self._latest.update(self._added)
             self.last = next(reversed(self._added.values()))
-        self._part += self._merged_parts
-        if self._part == _PARTS and self._merged_parts:
-            self._merged_up_to = self._merging_up_to
-            self._merging, self._parts = {}, []  # now that the table has them
-        for (key,) in self._deleted:
-            self._latest.pop(key, None)
-            self._merging.pop(key, None)
-        self.roll_back()
+            self._added = {}
+        if self._merged_parts:
+            self._part += self._merged_parts
+            self._merged_parts = 0
+            if self._part == _PARTS:
+                self._merged_up_to = self._merging_up_to
+                self._merging, self._parts = {}, []  # now that the table has them
+        if self._deleted:
+            for (key,) in self._deleted:
+                self._latest.pop(key, None)
+                self._merging.pop(key, None)
+            self._deleted = []
 
     def roll_back(self) -> None:
         """Take note that nothing of the transaction has happened."""

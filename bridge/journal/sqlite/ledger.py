@@ -17,11 +17,11 @@ from itertools import islice
 from typing import Final, TypeAlias
 
 import apsw
-import attrs
 
 from bridge.journal.correlation import first_keys, first_records
-from bridge.journal.identity import names_of
+from bridge.journal.identity import name_of
 from bridge.journal.ledger import (
+    Place,
     Record,
     Settled,
     User,
@@ -29,6 +29,7 @@ from bridge.journal.ledger import (
     decode_record,
     encode_record,
     encode_waiting,
+    opened,
 )
 from bridge.journal.overlay import MOST_TIES, SIZE, Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
@@ -39,6 +40,7 @@ from bridge.model.keys import OURS
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
+_NONE: Final[Mapping[Place, datetime]] = {}
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
 _CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
 
@@ -54,73 +56,60 @@ _INSERT, _INSERT_TIES = (
 
 _TOGETHER: Final = 1024  # in one transaction, so that nobody waits for it for long
 
-Place: TypeAlias = tuple[str, str]
-"""An account and a conversation."""
-Window: TypeAlias = tuple[datetime, str]
-"""Until when the user of a conversation may be written to freely, and the user's name."""
-
 _Found: TypeAlias = Record | bytes
 
 
 class Windows:
-    """The windows of conversations that users' records do not tell, each the latest of its own.
+    """Until when users may be written to freely, as far as their records do not tell.
 
-    They are collected over `span` entries: all that follow from entries up to `up_to` are
-    written, and beyond `due_after` the first ones are to be. The writer alone changes what is here.
+    Over `span` entries the latest of each conversation are collected. Then they are written bit by
+    bit, while others are collected. All that follow from entries up to `up_to` are written, and
+    beyond `due_after` there is something to write. The writer alone changes what is here.
     """
 
     def __init__(self, span: int, up_to: int) -> None:
         self._span = span
         self.up_to = up_to
         self.due_after = up_to + span
-        # With the position after which its first entry is. A window stays in its place when it
-        # moves, so that the oldest are first.
-        self._known: dict[Place, tuple[datetime, str, int]] = {}
+        self.latest: dict[Place, datetime] = {}
+        # Those to be written, and up to where they are all.
+        self._due: dict[Place, datetime] = {}
+        self._due_up_to = up_to
         self.written = 0  # how many times some of them were
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
-        return bool(self._known)
+        return bool(self.latest or self._due)
 
-    def get(self, place: Place) -> datetime | None:
-        """Return until when the user of a conversation may be written to; in any thread."""
-        known = self._known.get(place)
-        return None if known is None else known[0]
-
-    def keep(self, opened: Mapping[Place, Window], after: int) -> None:
-        """Take note of windows that follow from entries after a position."""
-        for place, (until, name) in opened.items():
-            known = self._known.get(place)
-            since = after if known is None else known[2]
-            if known is None or until > known[0]:
-                self._known[place] = until, name, since
-
-    def first(self, last: int) -> tuple[Mapping[Place, str], int]:
-        """Return the first of them, and whose they are, and what `up_to` is without them.
+    def first(self, last: int) -> tuple[Sequence[Place], int]:
+        """Return the first ones to be written, and what `up_to` is then.
 
         `last` is the position of the newest entry.
         """
-        known = iter(self._known.items())
-        first = {place: name for place, (_, name, _) in islice(known, _TOGETHER)}
-        return first, next((since for _, (_, _, since) in known), last)
+        if not self._due:
+            # In this order: at no moment is a window in neither.
+            self._due, self._due_up_to = self.latest, last
+            self.latest = {}
+        places = list(islice(self._due, _TOGETHER))
+        return places, self._due_up_to if len(places) == len(self._due) else self.up_to
 
     def forget(self, places: Iterable[Place], up_to: int) -> None:
         """Take note that the records tell these windows from now on."""
         self.written += 1  # before it is so, for whoever reads both
         for place in places:
-            del self._known[place]
+            del self._due[place]
         self.up_to = up_to
         self.due_after = up_to + self._span
 
-    def told(self, user: User, opened: Mapping[Place, Window] | None = None) -> User:
-        """Return a user's record with what is known of windows, these being newer."""
-        latest = dict(user.reply_until)
+    def told(self, user: User, newer: Mapping[Place, datetime] = _NONE) -> User:
+        """Return a user's record with what is known of windows; safe in any thread."""
+        told = dict(user.reply_until)
         for place in user.conversations.items():
-            newer = opened.get(place) if opened else None
-            until = self.get(place) if newer is None else newer[0]
-            if until is not None:
-                latest[place[0]] = max(until.timestamp(), latest.get(place[0], 0.0))
-        return user if latest == user.reply_until else attrs.evolve(user, reply_until=latest)
+            for known in (newer, self.latest, self._due):
+                until = known.get(place)
+                if until is not None and until.timestamp() > told.get(place[0], 0.0):
+                    told[place[0]] = until.timestamp()
+        return user if told == user.reply_until else opened(user, told)
 
 
 class RecordCache:
@@ -185,8 +174,10 @@ class GroupLedger(Overlay[bytes]):
             identify = digest_of_name if getattr(event, "id_space", None) == OURS else digest
             for key in first_keys(event):
                 made[key] = identify(key)
+        ids = Ids(digest_of_name)
+        ids.update(made)
         super().__init__(
-            Ids(digest_of_name, made),
+            ids,
             stored_queue=queues.by_lane.get,
             stored_lane=queues.lanes.get,
             id_of_name=digest_of_name,
@@ -198,7 +189,7 @@ class GroupLedger(Overlay[bytes]):
         self._queues = queues
         self._cache = cache
         self._windows = windows
-        self._opened: dict[Place, Window] = {}
+        self._opened: dict[Place, datetime] = {}  # beyond what is known
         keys = set(made.values())
         known = self._keys.positions(keys)
         self._positions: dict[bytes, int | None] = {**known}  # None: new
@@ -241,13 +232,17 @@ class GroupLedger(Overlay[bytes]):
             return self._windows.told(found, self._opened)
         return found
 
-    def open(self, user: User, account: str, until: datetime) -> User:
+    def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`; it is written once for many messages."""
-        place = account, user.conversations[account]
-        before = self._opened.get(place)
-        if before is None or until > before[0]:
-            self._change(self._opened, place, (until, user.name))
-        return user
+        place, newer = settled.place, self._opened
+        before = newer.get(place) or self._windows.latest.get(place)
+        if before is None or until > before:
+            newer[place] = until
+
+    def undo(self) -> None:
+        """See `Overlay.undo`."""
+        super().undo()
+        self._opened = _windows_of((event for event, _ in self._published), self._windows.latest)
 
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
@@ -328,16 +323,16 @@ class GroupLedger(Overlay[bytes]):
         known = self._cache.get(name)
         return isinstance(known, User) and known.seen == user.seen
 
-    def write_windows(self, places: Mapping[Place, str], up_to: int, now: int) -> None:
-        """Write the windows of these places, each with its user's name, to their users.
+    def write_windows(self, places: Sequence[Place], up_to: int, now: int) -> None:
+        """Write the windows of these places to their users.
 
         Then those that follow from entries up to a position are all written.
         """
-        names = set(places.values())
-        self._read({digest_of_name(name) for name in names})
-        for user in map(self.find, names):
-            if type(user) is User:
-                self.save(user)
+        names = {name_of(conversation)[0] for _, conversation in places}
+        self._read(set(map(digest_of_name, names)))
+        for user in map(super().find, names):
+            if type(user) is User and (told := self._windows.told(user)) is not user:
+                self.records[digest_of_name(user.name)] = told
         self.write(now)
         self._connection.execute(
             "REPLACE INTO merged (name, position, merging_up_to, part) "
@@ -345,12 +340,12 @@ class GroupLedger(Overlay[bytes]):
             (up_to,),
         )
 
-    def commit(self, after: int) -> None:
-        """Take note that the transaction is on disk, whose entries come after a position."""
+    def commit(self) -> None:
+        """Take note that the transaction is on disk."""
         if self.queues:
             self._queues.commit(self.queues, self.lanes)
         if self._opened:
-            self._windows.keep(self._opened, after)
+            self._windows.latest.update(self._opened)
 
 
 def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
@@ -359,19 +354,28 @@ def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
     Raises `apsw.Error`.
     """
     up_to: int = connection.execute("SELECT position FROM merged WHERE name = 'windows'").get or 0
-    windows = Windows(span, up_to)
     rows: Iterable[tuple[int, int, bytes]] = connection.execute(
         "SELECT position, at, event FROM entries "
         "WHERE position > ? AND event IS NOT NULL ORDER BY position",
         (up_to,),
     )
-    for position, at, data in rows:
-        event = read_event(data, position, at)
-        if type(event) is Message and event.reply_until is not None:
-            for name in names_of(event)[:1]:
-                place = event.account or "", event.conversation.id
-                windows.keep({place: (event.reply_until, name)}, position - 1)
+    windows = Windows(span, up_to)
+    windows.latest = _windows_of(read_event(data, position, at) for position, at, data in rows)
     return windows
+
+
+def _windows_of(
+    events: Iterable[Event], known: Mapping[Place, datetime] = _NONE
+) -> dict[Place, datetime]:
+    """Return the latest window of each place that is later than what is known of it."""
+    latest: dict[Place, datetime] = {}
+    for event in events:
+        if type(event) is Message and (until := event.reply_until) is not None:
+            place = event.account or "", event.conversation.id
+            before = latest.get(place) or known.get(place)
+            if before is None or until > before:
+                latest[place] = until
+    return latest
 
 
 def _readable(data: bytes) -> Record | None:

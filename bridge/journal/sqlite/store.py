@@ -80,7 +80,7 @@ class Store:
     _max_group: int = attrs.field(default=1024, kw_only=True)
     _tail_entries: int = attrs.field(default=2048, kw_only=True, alias="tail")
     _keys_in_memory: int = attrs.field(default=65_536, kw_only=True)
-    _windows_over: int = attrs.field(default=16_384, kw_only=True)
+    _windows_over: int = attrs.field(default=65_536, kw_only=True)
     _clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     _monotonic: Callable[[], float] = attrs.field(default=monotonic, kw_only=True)
     _vfs: str | None = attrs.field(default=None, kw_only=True)

@@ -382,7 +382,7 @@ class Writer:
         else:
             self.indexes.commit()
             if ledger is not None:
-                ledger.commit(self.last)
+                ledger.commit()
             self.last = last
             self._lost = self._lost or self._find_lost(self._wal_size)
             if self._lost is not None:  # committed to files that are not those on disk any more
@@ -392,16 +392,16 @@ class Writer:
     def _write_windows(self) -> None:
         """Write the first windows, in a transaction of their own. Raises `JournalError`."""
         self._check_cut()
-        windows, up_to = self.windows.first(self.last)
+        places, up_to = self.windows.first(self.last)
         try:
             with self._connection:
-                self._ledger().write_windows(windows, up_to, self._seconds())
+                self._ledger().write_windows(places, up_to, self._seconds())
         except Exception as error:
             self.indexes.roll_back()
             self.records.clear()
             raise JournalError(self._failed(error)) from error
         self.indexes.commit()
-        self.windows.forget(windows, up_to)
+        self.windows.forget(places, up_to)
 
     def _check_cut(self) -> None:
         """Raise `JournalError` where what is written now would hide what has become of the log."""

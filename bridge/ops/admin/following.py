@@ -22,9 +22,9 @@ _BATCH: Final = 256
 
 
 class Followers:
-    """Those who follow the events of a listener: so many at once, each on a connection.
+    """The clients that follow events, each on a connection; their number is bounded.
 
-    One to whom nothing happens is told so every `heartbeat` seconds.
+    A client for which there is no event gets a position every `heartbeat` seconds.
     """
 
     def __init__(self, operators: Operators, pace: watching.Pace, heartbeat: float) -> None:
@@ -34,12 +34,12 @@ class Followers:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def dismiss(self, _: web.Application) -> None:
-        """Serve nobody any longer."""
+        """End every stream."""
         for task in self._tasks:
             task.cancel()
 
     async def serve(self, request: web.Request, query: Query) -> web.StreamResponse:
-        """Stream what matches, from a position, a time, or now on, until the follower leaves."""
+        """Stream matching events from a position, a time or now on, until the client leaves."""
         task = asyncio.current_task()
         if len(self._tasks) >= _MOST or task is None:
             return web_response(problem(503, f"{_MOST} followers are being served already"))
@@ -67,7 +67,7 @@ class Followers:
     ) -> NoReturn:
         """Send each entry as a line.
 
-        A line without an event tells the position from which to go on, should the stream break.
+        A line without an event tells the position from which to resume a broken stream.
         """
         cursor = await self._operators.journal.follow(start=start)
         position = cursor.position
@@ -88,7 +88,7 @@ class Followers:
             position = entries[-1].position
 
     async def _start(self, request: web.Request, query: Query) -> Start | int:
-        """Return where a follower begins: beyond a position, at a time, or with what is to come."""
+        """Return where a client begins: after a position, at a time, or at the end."""
         journal = self._operators.journal
         # Where an engine's servers are away there are no positions: this says so, instead of
         # waiting.

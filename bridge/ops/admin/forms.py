@@ -54,7 +54,7 @@ class Forms:
 
     @asynccontextmanager
     async def read(self, request: web.Request, allowed: set[str]) -> AsyncIterator[Form]:
-        """Give a request's form, whose JSON may have these names only.
+        """Give a request's form, whose JSON has no other names than these.
 
         Raises `BadRequest`, and an error of aiohttp's with the status 413, 408 or 503.
         """
@@ -85,7 +85,7 @@ def _temporary() -> IO[bytes]:
 
 
 async def _parts(request: web.Request, spool: IO[bytes]) -> tuple[bytes | None, Details | None]:
-    """Write the file, and return the JSON and what the form says of the file."""
+    """Write the file, and return the JSON and the file's details in the form."""
     body: bytes | None = None
     details: Details | None = None
     async for part in await request.multipart():

@@ -1,8 +1,8 @@
-"""Who is let in, and what they are told when something is wrong.
+"""Authentication of operators, and responses for errors.
 
-A web page in the browser of somebody on this machine reaches loopback too. Requests of other
-sites' pages are refused, by what browsers say of them (https://www.w3.org/TR/fetch-metadata/);
-without a token also those by a name that is not this machine's, which leads here all the same.
+A web page in a browser on this machine reaches loopback too. Requests of other sites' pages are
+refused by their Fetch Metadata (https://www.w3.org/TR/fetch-metadata/); without a token, also
+requests whose `Host` is not a name of this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def guard(settings: AdminSettings, operators: Operators) -> Middleware:
-    """Return what lets requests in: those with a token, or from this machine's own programs.
+    """Return a middleware that admits requests with a token, or from programs of this machine.
 
-    Requests that are let in and those that are not are both on record.
+    Both admitted and refused requests are on record.
     """
     named = {_TOKEN: settings.token, **settings.tokens, **settings.readers}
     tokens = {name: Tokens((token,)) for name, token in named.items() if token}
@@ -90,24 +90,24 @@ def guard(settings: AdminSettings, operators: Operators) -> Middleware:
 
 
 def _is_reading(request: web.Request) -> bool:
-    """Return whether a request changes nothing, and does not take the whole journal out."""
+    """Return whether a request changes nothing, and does not export the journal."""
     return request.path == _DRY or (request.method in _READING and request.path != _EXPORT)
 
 
 def _presented(request: web.Request) -> str | None:
-    """Return the token that a request brings, if it brings one."""
+    """Return the token of a request, if it has one."""
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
     return presented.strip() if scheme.lower() == "bearer" else None
 
 
 def _holder(presented: str | None, tokens: Mapping[str, Tokens]) -> str | None:
-    """Return the name of a token that was presented; every one of them is compared."""
+    """Return the name of a presented token; it is compared with every one, in constant time."""
     matching = [name for name, each in tokens.items() if each.match(presented)]
     return matching[0] if matching else None
 
 
 def _is_local(request: web.Request) -> bool:
-    """Return whether the request names this machine; a name of the page's own leads here too."""
+    """Return whether `Host` names this machine; another site's name may lead here too."""
     try:
         host = request.url.host
     except ValueError:  # of a `Host` that is none
@@ -116,7 +116,7 @@ def _is_local(request: web.Request) -> bool:
 
 
 def _is_own(request: web.Request) -> bool:
-    """Return whether the request is no page's, or our own page's."""
+    """Return whether a program or our own page made the request, not another site's."""
     return request.headers.get("Origin") in (None, f"{request.scheme}://{request.host}")
 
 

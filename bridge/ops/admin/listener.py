@@ -66,8 +66,8 @@ _STARTED_AT: Final = web.AppKey("started_at", datetime)
 _LIMITS: Final = ServerSettings(
     max_connections=128, max_connections_per_peer=128, body_timeout=30.0
 )
-"""Of connections, and how slow each may be: as for callbacks, and fewer, for nothing of an
-operator's may take what callbacks need."""
+"""The limits of connections are those of callbacks, with fewer connections: operators must not use
+up what callbacks need."""
 _FOLLOWERS: Final = web.AppKey("followers", Followers)
 _routes: Final = web.RouteTableDef()
 
@@ -83,8 +83,8 @@ async def listening(
 ) -> AsyncIterator[str]:
     """Answer operators until the block ends; give the base URL, or the socket as `unix:PATH`.
 
-    While `developing`, a browser needs a URL beside the socket: then that is what is given.
-    Raises `ConfigurationError` where the address cannot be had.
+    With `developing`, it listens at a port beside the socket, for a browser, and gives its URL.
+    Raises `ConfigurationError` where the address cannot be used.
     """
     app = application(operators, metrics, settings, developing=developing, chat=tuple(chat))
     app.middlewares.insert(0, _under_way)
@@ -125,7 +125,7 @@ async def _at_port(
 
 @web.middleware
 async def _under_way(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a connection know which request it has, and when that is answered."""
+    """Tell a connection when a request begins and when it is answered."""
     connection = request.protocol
     assert isinstance(connection, Connection)  # noqa: S101 - `listening` makes no others
     connection.answering(request)
@@ -146,9 +146,9 @@ def application(
 ) -> web.Application:
     """Return the application, for a server of your own; `metrics` has to observe the bridge.
 
-    It serves the inspector at `/` where there is a token, or while `developing`, and then may
-    have the routes of `bridge.testing.chat`.
-    A follower to whom nothing happens is told so every `heartbeat` seconds.
+    It serves the inspector at `/` where there is a token, or with `developing`, and then may have
+    the routes of `bridge.testing.chat`. A client that follows events gets a position every
+    `heartbeat` seconds where there is no event for it.
     """
     app = web.Application(
         middlewares=[guard(settings, operators), explain], client_max_size=_MAX_BODY
@@ -195,7 +195,7 @@ async def _metrics(request: web.Request) -> web.Response:
 
 @_routes.get("/status")
 async def _status(request: web.Request) -> web.Response:
-    """Return what an operator looks at first; where the journal fails, as much as there is."""
+    """Return an overview; where the journal fails, the parts that do not need it."""
     operators = request.app[_OPERATORS]
     masked = is_masked(request)
     health = await operators.health()
@@ -297,7 +297,7 @@ async def _follow(request: web.Request) -> web.StreamResponse:
 
 @_routes.get("/export", allow_head=False)
 async def _export(request: web.Request) -> web.StreamResponse:
-    """Stream the journal as lines, of which the last one says that they are all."""
+    """Stream the journal as lines; the last one says that the export is complete."""
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": LINES})
     await response.prepare(request)
     async for line in request.app[_OPERATORS].export():

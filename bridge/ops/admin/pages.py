@@ -1,8 +1,8 @@
-"""The inspector: a web page over the operators' interface, with the rights of whoever looks.
+"""The inspector: a web page over the operators' interface, with the rights of its user's token.
 
-It is made of plain files in `pages/`. They hold no data, so that they are served without a token;
-the page asks for it. Nothing is loaded from elsewhere, and no script or style stands in the page
-itself, so that the policy can forbid both (https://www.w3.org/TR/CSP3/).
+Its plain files in `pages/` hold no data, so they are served without a token; the page asks for
+it. Nothing is loaded from elsewhere, and no script or style is inline, so the content security
+policy forbids both (https://www.w3.org/TR/CSP3/).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _HEADERS: Final = {
 
 
 def is_page(path: str) -> bool:
-    """Return whether a path is the inspector's own, where nothing but its files is."""
+    """Return whether a path belongs to the inspector's files."""
     return path == "/" or path.startswith(_PREFIX)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the admin interface, read and checked."""
+"""Reading and checking requests to the admin interface."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bridge.ops.interface import SEARCH
 
 _MOST_POSITIONS: Final = 1 << 62
 CHATTING: Final = web.AppKey("chatting", bool)
-"""Whether there are simulated users, whose words are those of whoever writes subscribers here."""
+"""Whether users are simulated, so that all personal data is the developer's own."""
 
 _log: Final = logging.getLogger(__name__)
 
 
 class BadRequest(BridgeError):
-    """A request makes no sense; the text says why, and quotes nothing personal."""
+    """A request is malformed; the text says why, and quotes nothing personal."""
 
 
 def query_of(request: web.Request) -> Query:
@@ -63,7 +63,7 @@ def _flag(values: Mapping[str, str], name: str) -> bool | None:
 
 
 def is_masked(request: web.Request) -> bool:
-    """Return whether personal data is to be masked; that it is asked for by name is recorded."""
+    """Return whether personal data is to be masked; an explicit `masked=false` is logged."""
     masked = _flag(request.query, "masked")
     if masked is False:
         # Who develops a bot sees at each step what they wrote themselves.
@@ -87,7 +87,7 @@ def number(values: Mapping[str, str], name: str, default: int) -> int:
 
 
 async def letters_of(request: web.Request) -> tuple[Sequence[int] | None, str | None]:
-    """Return the ids of dead letters, None meaning all, and whose all of them are."""
+    """Return the ids of dead letters (None: all), and the subscriber whose letters are meant."""
     body = await body_of(request, {"ids", "subscriber"})
     ids, subscriber = body.get("ids"), body.get("subscriber")
     if ids is not None and not (isinstance(ids, list) and all(type(each) is int for each in ids)):
@@ -96,12 +96,12 @@ async def letters_of(request: web.Request) -> tuple[Sequence[int] | None, str | 
 
 
 async def body_of(request: web.Request, allowed: set[str]) -> dict[str, Any]:
-    """Return a request's JSON object, which may have these names only."""
+    """Return a request's JSON object. Raises `BadRequest` for other names than these."""
     return object_of(await request.read(), allowed)
 
 
 def object_of(text: bytes, allowed: set[str]) -> dict[str, Any]:
-    """Return a JSON object, which may have these names only."""
+    """Return a JSON object. Raises `BadRequest` for other names than these."""
     try:
         body = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -143,7 +143,7 @@ def identity(value: object, name: str) -> str | None:
 
 
 def word(value: object, name: str) -> str | None:
-    """Return a value that has to be a string if it is there."""
+    """Return a string, or None where it is missing."""
     if value is None or isinstance(value, str):
         return value
     raise BadRequest(f"{name}: expected a string")

@@ -27,7 +27,7 @@ def json_response(value: object, *, masked: bool = False) -> web.Response:
 
 
 def dumps(value: object, *, masked: bool = False) -> bytes:
-    """Write a value, in which entries and what became of them may stand, as JSON."""
+    """Write a value as JSON; it may hold entries and outcomes."""
     return orjson.dumps(value, default=_masked if masked else _plain)
 
 
@@ -45,7 +45,7 @@ def _masked(value: object) -> object:
 
 
 def masked_failure(failure: Mapping[str, Any], event: Event) -> Mapping[str, Any]:
-    """Return a failure without personal data, and without what it quotes of its event."""
+    """Return a failure without personal data, and without quotations of its event."""
     known = dict(failure)
     if "error" in known:
         known["error"] = mask_told_in(known["error"], to_dict(event))
@@ -55,7 +55,7 @@ def masked_failure(failure: Mapping[str, Any], event: Event) -> Mapping[str, Any
 
 
 def masked_outcomes(outcomes: Iterable[Outcome], event: Event) -> Sequence[Mapping[str, Any]]:
-    """Return what became of an event, without personal data."""
+    """Return the outcomes of an event, without personal data."""
     return [masked_failure(_plain(each), event) for each in outcomes]
 
 
@@ -96,7 +96,7 @@ def _retry(retry: Retry) -> dict[str, Any]:
 
 
 def instant(seconds: float | None) -> str | None:
-    """Return a time in seconds since the epoch as JSON has it."""
+    """Return seconds since the epoch as a time of JSON."""
     if seconds is None:
         return None
     moment = datetime.fromtimestamp(seconds, UTC)

@@ -1,7 +1,4 @@
-"""`POST /send`: messages of other programs go out as those of `Bridge.send` do.
-
-`GET /outbox` says how sending stands.
-"""
+"""`POST /send`, which is `Bridge.send` for other programs, and `GET /outbox`."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ class _Asked:
 
 
 def add_to(app: web.Application, operators: Operators) -> None:
-    """Take messages to send, and say how sending stands."""
+    """Add the routes `POST /send` and `GET /outbox`."""
     forms = Forms()
 
     async def send(request: web.Request) -> web.Response:
@@ -69,10 +66,10 @@ def add_to(app: web.Application, operators: Operators) -> None:
 
 
 async def _outbox(request: web.Request, operators: Operators) -> web.Response:
-    """Return how sending stands; `sending` is null where nothing can be sent.
+    """Return the state of the outbox; `sending` is null where no adapter can send.
 
-    The counts are of what is held back, up to 1,000; `held` lists the first of it. A message of
-    which a request has begun is under way, and in doubt once that has failed.
+    The counts are of messages that are held back, up to 1,000; `held` lists the first of them. A
+    message whose request has begun is under way, and in doubt once that request has failed.
     """
     masked, limit = is_masked(request), limit_of(request.query)
     served = next((s for s in await operators.subscribers() if s.state.name == OUTBOX), None)
@@ -104,9 +101,9 @@ def _standing(served: Served) -> Mapping[str, object]:
 
 
 async def _send(request: web.Request, operators: Operators, forms: Forms) -> web.Response:
-    """Make a message durable and return its names, or what would go out for it.
+    """Make a message durable and return its ids, or the requests of a dry run.
 
-    With `wait`, also the status that came of it within so many seconds.
+    With `wait`, also the status that it has got within that many seconds.
     """
     if request.content_type == FORM:
         async with forms.read(request, {*SEND_FILE}) as form:
@@ -125,7 +122,7 @@ async def _take(
 ) -> Sending | Sequence[Request]:
     """Make a message durable, or return the requests of a dry run.
 
-    The file at a path is what it says: the provider has it before the message is durable.
+    A file at `path` is its content; the provider has it before the message is durable.
     """
     to, via, content, outbox = asked.to, asked.via, asked.content, operators.outbox
     if asked.dry_run:
@@ -161,7 +158,7 @@ async def _told(sending: Sending, asked: _Asked) -> Mapping[str, object]:
 
 
 def _asked(request: web.Request, body: Mapping[str, Any], details: Details | None = None) -> _Asked:
-    """Return what a request asks for; `details` are those of the file that is its content."""
+    """Return the parsed request; `details` are those of a file that is its content."""
     return _Asked(
         to=_needed(body, "to"),
         via=_needed(body, "via"),

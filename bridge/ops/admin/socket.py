@@ -1,4 +1,4 @@
-"""The operators' Unix socket, which asks for no token: the mode of its file admits one user."""
+"""The operators' Unix socket, which needs no token: the mode of its file admits one user."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _OWNERS_ALONE: Final = 0o600
 def bound(path: Path) -> Iterator[socket.socket]:
     """Listen on a socket of mode 0600 until the block ends.
 
-    What a server that was killed has left behind there is replaced. Raises `ConfigurationError`
-    where a server answers there, something else is there, or no socket can be.
+    A socket that a killed server left behind is replaced. Raises `ConfigurationError` where a
+    server answers there, the file is no socket, or no socket can be made.
     """
     try:
         listener, own = _listening(path)
@@ -57,7 +57,7 @@ def _listening(path: Path) -> tuple[socket.socket, int]:
 
 
 def _check_free(path: Path) -> None:
-    """Raise `OSError` unless there is nothing, or a socket at which nobody answers."""
+    """Raise `OSError` unless there is no file, or a socket that no server listens on."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:

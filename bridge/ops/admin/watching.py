@@ -1,7 +1,7 @@
-"""Server-sent events for people, who cannot read more than so many lines in a second.
+"""Server-sent events for people, who read only a few lines a second.
 
-However much comes, a watcher costs the server a bounded search about once a second, and the slower
-that is, the less often: looking on does not slow down what is looked at.
+At any rate of events, a watcher costs the server one bounded search about every second, and less
+often where the search is slow, so watching does not slow down the server.
 (https://html.spec.whatwg.org/#server-sent-events)
 """
 
@@ -25,7 +25,7 @@ CONTENT_TYPE: Final = "text/event-stream"
 
 @attrs.frozen
 class Pace:
-    """A watcher is told `every` so many seconds, and rests for `rest` times what that took."""
+    """Serve a watcher every `every` seconds, and pause for `rest` times as long as that took."""
 
     every: float
     rest: float
@@ -46,13 +46,13 @@ class _Page:
     took: float
 
     def is_for(self, position: int, every: float) -> bool:
-        """Return whether a watcher who is at a position need not look again."""
+        """Return whether the page answers a watcher at this position."""
         is_new = time.monotonic() - self.found_at < every
         return is_new and self.after <= position < self.end
 
 
 class _Shared:
-    """What several watchers of the same look at, each at its own position."""
+    """The search that several watchers with one query share, each at its own position."""
 
     def __init__(self, journal: Journal, query: Query, pace: Pace, *, masked: bool) -> None:
         self._journal = journal
@@ -63,7 +63,7 @@ class _Shared:
         self._looking = asyncio.Lock()
 
     async def beyond(self, position: int) -> _Page:
-        """Return a page for a watcher who is at a position."""
+        """Return the page for a watcher at this position."""
         async with self._looking:
             if self._page is None or not self._page.is_for(position, self._pace.every):
                 self._page = await self._look(position)
@@ -84,7 +84,7 @@ class _Shared:
 
 
 class Watch:
-    """Serves the watchers of a listener, who share their searches: five cost what one does."""
+    """Serves the watchers of a listener; those with one query share their searches."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -100,10 +100,10 @@ class Watch:
         heartbeat: float,
         masked: bool,
     ) -> NoReturn:
-        """Send the newest `query.limit` entries of what came since the last time, oldest first.
+        """Send the newest `query.limit` entries since the last page, oldest first.
 
-        Where there may be more, a `gap` says between which positions. A `position` says from where
-        to go on, should the stream break, and comes at least every `heartbeat` seconds.
+        A `gap` names the positions between which entries were left out. A `position` tells where to
+        resume a broken stream, and comes at least every `heartbeat` seconds.
         """
         query = attrs.evolve(query, after=0)
         name = (id(journal), query, masked)

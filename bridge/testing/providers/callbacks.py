@@ -48,7 +48,7 @@ class Callbacks:
         self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
 
     async def stop(self) -> None:
-        """Give up what is under way, and raise what went wrong with any of it."""
+        """Stop posting, and raise the errors of posts that are under way."""
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
@@ -58,11 +58,11 @@ class Callbacks:
             raise self._faults[0]
 
     def direct(self, source: SimulationSource, url: str | None) -> None:
-        """Post to a URL from now on, or to nobody, signed as the adapter's provider signs."""
+        """Post to a URL from now on, signed as the adapter's provider signs; None: post nothing."""
         self._source, self._url = source, url
 
     def follow(self, callbacks: Iterable[SimulatedCallback]) -> None:
-        """Post callbacks in the background, each in its time."""
+        """Post callbacks in the background, each at its time."""
         coming = [one for one in callbacks if self._random.random() >= self.loss]
         times = [one.after for one in coming]
         if self.shuffled:
@@ -83,7 +83,7 @@ class Callbacks:
         await self.post(body)
 
     async def post(self, body: JsonValue) -> bool:
-        """Post a callback until it is acknowledged; return whether it was in the end."""
+        """Post a callback until it is acknowledged or given up; return which of these."""
         began = asyncio.get_running_loop().time()
         while self._url is not None:
             if await self._once(body):

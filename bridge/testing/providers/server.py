@@ -1,4 +1,4 @@
-"""A simulated provider's socket: it records what comes, and makes trouble where it is told to."""
+"""The HTTP server of a simulated provider: it records messages, and fails as it is told to."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ class SimulatedProvider:
         *,
         simulation: Simulation | None = None,
     ) -> Simulation:
-        """Be the provider of an adapter, and report to a bridge's URL, or to nobody."""
+        """Simulate the provider of an adapter, and post callbacks to a URL if one is given."""
         self._simulation = source.simulation() if simulation is None else simulation
         self.callbacks.direct(source, callbacks_to)
         return self._simulation
 
     @property
     def simulation(self) -> Simulation:
-        """What is played."""
+        """Return the simulation that `play` set."""
         if self._simulation is None:
             raise RuntimeError("a simulated provider has to play() an adapter's first")
         return self._simulation

@@ -118,7 +118,7 @@ def test_sending_without_a_number_names_the_setting():
         ({"text": "x" * 4096}, "list"),
         ({"header": "h" * 60, "footer": "f" * 60}, "button"),
         ({"button": "b" * 20, "options": [Option(str(n), str(n)) for n in range(4)]}, "list"),
-        ({"button": "b" * 21, "options": [Option(str(n), str(n)) for n in range(4)]}, "text"),
+        ({"button": "b" * 21, "options": [Option(str(n), str(n)) for n in range(4)]}, "list"),
         ({"options": [Option("1", "Go", url="https://example.com")]}, "cta_url"),
         ({"options": [Option("1", "x" * 21, url="https://example.com")]}, "text"),
         ({"options": [Option("1", "Go", url="https://e.com"), Option("2", "No")]}, "text"),
@@ -139,7 +139,7 @@ def test_a_menu_takes_the_form_that_it_fits(menu, kind):
 
 
 def test_what_a_form_does_not_show_moves_into_the_text():
-    """A header that is too long or stands beside a file, and long notes, go into the body."""
+    """What is too long, a header beside a file, and notes go into the body."""
     menu = Menu(
         "Pick",
         header="h" * 61,
@@ -153,6 +153,10 @@ def test_what_a_form_does_not_show_moves_into_the_text():
     assert interactive["body"]["text"] == "\n\n".join(
         ["h" * 61, "Pick", "One: " + "d" * 73, "f" * 61]
     )
+    many = [Option(str(n), str(n)) for n in range(4)]
+    listed = body_of(Menu("Pick", button="b" * 21, options=many))["interactive"]
+    assert listed["body"]["text"] == "Pick\n\n" + "b" * 21
+    assert listed["action"]["button"] == "Options"
     beside = body_of(Menu("Pick", header="Top", media=PICTURE, options=[Option("1", "One")]))
     assert beside["interactive"]["header"] == {"type": "image", "image": {"link": PICTURE.url}}
     assert beside["interactive"]["body"]["text"] == "Top\n\nPick"

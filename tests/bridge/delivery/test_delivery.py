@@ -121,13 +121,18 @@ class TestOrder:
                 await delivery.drain(up_to=await end_of(journal))
         assert list(dict.fromkeys(order)) == [str(n) for n in range(200)]
 
+    @pytest.mark.parametrize("waits", [False, True])
     @pytest.mark.parametrize("more", [1, 100])
-    async def test_what_has_begun_stays_so_whatever_comes_behind_it(self, journal, more):
-        """Who takes it up after a cut-off is told, also where the journal came to hold it all."""
+    async def test_what_has_begun_stays_so_whatever_comes_behind_it(self, journal, more, waits):
+        """Who takes it up after a cut-off is told, also where the journal came to hold it all.
+
+        So it is whether or not the function has waited for something before.
+        """
         noted, told = asyncio.Event(), {}
 
         async def begin(event):
-            await asyncio.sleep(0)
+            if waits:
+                await asyncio.sleep(0)
             await delivery.note_begun(event)
             noted.set()
             await asyncio.Event().wait()
@@ -145,6 +150,25 @@ class TestOrder:
         async with delivering(journal, take_up) as delivery:
             await delivery.drain(up_to=await end_of(journal))
         assert told == {"first": True, **{str(n): False for n in range(more)}}
+
+    @pytest.mark.parametrize("fails", [False, True])
+    async def test_what_has_begun_and_never_waits_ends_like_any_other(self, fails):
+        """It is done with or fails, and nothing of it is held: the next one has its turn."""
+        seen = []
+
+        async def function(event):
+            seen.append((event.message_id, current().tries))
+            await delivery.note_begun(event)
+            if fails and current().tries == 0:
+                raise RuntimeError
+
+        async with MemoryJournal() as journal:
+            await journal.append([message("1"), message("2")])
+            async with delivering(journal, function) as delivery:
+                await delivery.drain(up_to=await end_of(journal))
+            assert seen == sorted((each, tries) for each in "12" for tries in range(fails + 1))
+            cursor = await journal.subscribe("crm")
+            assert (cursor.position, await cursor.waiting()) == (await end_of(journal), {})
 
     @pytest.mark.parametrize("behind", [(), ("behind",)], ids=["alone", "with another behind it"])
     async def test_what_was_given_up_does_not_begin(self, journal, behind):

@@ -72,20 +72,19 @@ class Shelf:
         self.records[record.name] = record
         self.noted.add(record.name)
 
-    def open(self, user: User, account: str, until: datetime) -> User:
+    def open(self, settled: Settled, until: datetime) -> None:
+        user, (account, _) = settled.user, settled.place
         if until.timestamp() > user.reply_until.get(account, 0.0):
-            user = opened(user, {**user.reply_until, account: until.timestamp()})
-            self.save(user)
-        return user
+            self.save(opened(user, {**user.reply_until, account: until.timestamp()}))
 
     def tie(self, name: str, to: Record) -> None:
         self.records[name] = to.name
         self.noted.add(name)
 
-    def note_settled(self, conversation: str, said: object, user: User) -> None:
+    def note_settled(self, settled: Settled) -> None:
         pass
 
-    def unsettle(self, user: User) -> None:
+    def unsettle(self, user: User | None) -> None:
         pass
 
     def queue(self, lane: str) -> Queue | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from bridge.errors import JournalError
+from bridge.errors import CodecError, JournalError
 from bridge.journal.identity import name_of
 from bridge.journal.ledger import User
 from bridge.journal.sqlite import SqliteJournal
@@ -71,23 +71,30 @@ async def test_windows_survive_power_loss(path: Path, disk: Disk, over: int) -> 
 
 
 async def test_many_windows_survive_power_loss(path: Path, disk: Disk) -> None:
-    """So it is where more windows have moved than are written in one go."""
+    """So it is where more windows have moved than are written in one go, after each part."""
     everybody = [f"+1650{number:07}" for number in range(2500)]
+    latest = (NOON + timedelta(hours=1) + DAY).timestamp()
+    moments = []
     async with journal_of(path, disk, over=1) as journal:
         for day in range(2):
             until = NOON + timedelta(hours=day) + DAY
             await journal.append(
                 [message(f"{day}{each}", user=each, reply_until=until) for each in everybody]
             )
-        await journal.append([message("last")])
-        restore(disk.after_power_loss(), path.parent / "restart")
-    async with journal_of(path.parent / "restart" / path.name, over=1) as survivor:
-        users = [
-            await survivor.record(name_of(message(user=each).conversation.id)[0])
-            for each in everybody
-        ]
-        found = {user.reply_until[ACCOUNT] for user in users if isinstance(user, User)}
-        assert found == {(NOON + timedelta(hours=1) + DAY).timestamp()}
+            for number in range(6):
+                await journal.append([message(f"{day}-{number}")])
+                moments.append(disk.after_power_loss())
+    for number, files in enumerate(moments[6:]):
+        place = path.parent / f"restart-{number}"
+        restore(files, place)
+        async with journal_of(place / path.name, over=1) as survivor:
+            users = [
+                await survivor.record(name_of(message(user=each).conversation.id)[0])
+                for each in everybody
+            ]
+            assert {user.reply_until[ACCOUNT] for user in users if isinstance(user, User)} == {
+                latest
+            }
 
 
 async def test_the_window_of_a_message_that_waits_survives_power_loss(
@@ -119,6 +126,22 @@ async def test_a_status_that_names_no_account_opens_no_window(path: Path) -> Non
             assert user.conversations.keys() == {ACCOUNT, ""}
             assert user.reply_until == {ACCOUNT: (NOON + DAY).timestamp()}
             await journal.retain()
+
+
+async def test_what_is_not_taken_opens_no_window(path: Path) -> None:
+    """A message that is refused with its neighbour changes no window, and no other goes back."""
+    broken = message("broken", raw={"of no type": object()})
+    further = message("further", reply_until=NOON + 2 * DAY)
+    async with journal_of(path, over=1000) as journal:
+        await journal.append([message("a", reply_until=NOON)])
+        await journal.append([message("b", reply_until=NOON + DAY)])
+        late = [journal.append([message(f"late-{n}", reply_until=NOON)]) for n in range(8)]
+        refused = journal.append([further, broken])
+        *_, error = await asyncio.gather(*late, refused, return_exceptions=True)
+        assert isinstance(error, CodecError)
+        user = await journal.record(name_of(further.conversation.id)[0])
+        assert isinstance(user, User)
+        assert user.reply_until == {ACCOUNT: (NOON + DAY).timestamp()}
 
 
 async def test_windows_outlive_the_messages(path: Path, disk: Disk) -> None:
