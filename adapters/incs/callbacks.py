@@ -40,11 +40,7 @@ def translate_callback(
 ) -> Sequence[Event]:
     """Translate one callback; never raises, and never returns nothing."""
     event, message = body.get("event"), body.get("message")
-    if type(message) is str:  # JSON within JSON, as its `content` may be
-        inner = read_embedded(message)
-        message = inner if type(inner) in (dict, list) else message
-        body = {**body, "message": message}
-    if type(message) is list:
+    if type(message) is not dict and message is not None:
         body = {**body, "message": _alone(message)}
     read = _read_of(event) if type(event) is str else None
     try:
@@ -91,11 +87,22 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
 
 
-def _alone(array: list[JsonValue]) -> JsonValue:
-    """Return the only object of an array, or a value with the messages of WhatsApp in it."""
-    if len(array) > 1 and all(map(_is_item, array)):
-        return {MESSAGES: array}
-    return sole(array) or array
+def _alone(message: JsonValue) -> JsonValue:
+    """Return the object in JSON within JSON, as `content` may be, or the only one of an array.
+
+    Several items of WhatsApp become a value.
+    """
+    inner = read_embedded(message) if type(message) is str else message
+    if type(inner) is list and len(inner) > 1 and all(map(_is_item, inner)):
+        return _value_of(*inner)
+    return sole(inner) or message
+
+
+def _value_of(*items: JsonValue) -> JsonObject:
+    """Return messages and statuses of WhatsApp as the value that they stand in."""
+    statuses: list[JsonValue] = [each for each in items if "status" in mapping(each)]
+    messages: list[JsonValue] = [each for each in items if "status" not in mapping(each)]
+    return {MESSAGES: messages, "statuses": statuses}
 
 
 def _inside(message: JsonObject) -> tuple[str | None, JsonObject, JsonObject]:
@@ -115,7 +122,7 @@ def _inside(message: JsonObject) -> tuple[str | None, JsonObject, JsonObject]:
             return field, value, more
         return field_of(value), value, {**more, "field": field}
     if _is_item(message):
-        return MESSAGES, {"statuses" if "status" in message else MESSAGES: [message]}, {}
+        return MESSAGES, _value_of(message), {}
     return None, message, {}
 
 
@@ -130,14 +137,14 @@ def _whatsapp_message(
     message: JsonObject,
     channels: Channels,
     received_at: datetime,
-    field: str = MESSAGES,
+    field: str | None = None,
 ) -> Sequence[Event]:
     channel_id = body.get("channel_id")
     # The envelope's phone comes first: some samples carry another one in the metadata.
     phone = body.get("business_phone")
     if not phone:
         phone = mapping(message.get("metadata")).get("display_phone_number")
-    if field == MESSAGES and _CALLBACK.issuperset(body):
+    if field is None and _CALLBACK.issuperset(body):
         known = channels.known(_WHATSAPP, channel_id, phone)
         text = plain_message(message, channels.source, known.account, known.business, received_at)
         if text is not None:
@@ -145,7 +152,7 @@ def _whatsapp_message(
     scope = channels.scope(
         body, received_at, evidence=_WHATSAPP, channel_id=channel_id, business_phone=phone
     )
-    events = translate_value(message, scope, ("message",), field)
+    events = translate_value(message, scope, ("message",), field or MESSAGES)
     events += beside(body, _CALLBACK, scope, {"time": body.get("received_at")})
     return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
 

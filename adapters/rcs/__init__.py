@@ -169,6 +169,8 @@ class Rcs:
 
     def _verified(self, callback: Callback, data: str, signature: bytes | None) -> Verified:
         payload = base64_bytes(data)
+        if payload is None:  # it may be in lines
+            payload = base64_bytes(data.replace("\n", "").replace("\r", "").strip())
         if payload is None:
             raise NotAuthentic("message.data is not base64")
         if self._signatures:
@@ -215,13 +217,16 @@ class Rcs:
         body = read_body(verified, self.name, wire.CHANNEL)
         if isinstance(body, Parsed):
             return body if whole or body.malformed is None else self._kept(verified, body.malformed)
-        item = mapping(body.get("message")).get("data")
+        around = mapping(body.get("message"))
+        item = around.get("data")
         if type(item) is str:
             item = read_embedded(item)
         if type(item) is list:
             item = sole(item)
         if type(item) is dict:  # a gateway that has decoded the envelope
             return build.parsed(events=(self._translated(item, body, verified, *_DATA),))
+        if wire.is_of_user(around):
+            return build.parsed(events=(self._translated(around, body, verified, "message"),))
         secret = body.get("secret")
         if whole and "clientToken" in body and type(secret) is str:
             return Parsed(response=Response(body=secret.encode()))

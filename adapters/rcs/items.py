@@ -170,7 +170,7 @@ def _words(value: JsonValue) -> str | None:
 
 
 def _error(item: JsonObject) -> ProviderError | None:
-    errors = (*several(item.get("error")), *several(item.get("errors")))
+    errors = [each for name in wire.ERRORS for each in several(item.get(name))]
     told = {**item, **next((each for each in errors if type(each) is dict), {})}
     code = first(told, wire.ERROR_CODES, identifier)
     title = first(told, wire.ERROR_TITLES, filled)

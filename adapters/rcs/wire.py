@@ -60,6 +60,7 @@ OF_A_MESSAGE: Final = "MESSAGE_"
 # Why a user unsubscribed, in Google's words, which it changes.
 REASONS: Final = ("unsubscribeReason", "unsubscribeReasons", "reason", "reasons")
 # What a gateway says of a failure.
+ERRORS: Final = ("error", "errors", "reason")
 ERROR_CODES: Final = ("errorCode", "code")
 ERROR_TITLES: Final = ("reason", "errorMessage", "error", "message", "title", "description")
 CONSENTS: Final = {
@@ -121,6 +122,11 @@ _WORD: Final = re.compile("_([a-z])")
 def is_item(value: dict[str, JsonValue]) -> bool:
     """Tell whether an object looks like one of Google's, whichever of them it is."""
     return not _ITEM_FIELDS.isdisjoint(value) or "sender_phone_number" in value
+
+
+def is_of_user(value: dict[str, JsonValue]) -> bool:
+    """Tell whether an object is one of Google's that names its user, which no envelope does."""
+    return "senderPhoneNumber" in value or "sender_phone_number" in value
 
 
 def spelled(value: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -60,8 +60,8 @@ _ORIGINS: Final = {_HISTORY: Origin.HISTORY, _ECHOES: Origin.APP}
 
 _ARRAYS: Final[dict[str, _TranslateItem]] = {
     "messages": translate_message,
-    "statuses": translate_status,
     "message_echoes": translate_echo,
+    "statuses": translate_status,  # after what they are about
     PREFERENCES: translate_preference,
     "user_id_update": translate_user_id,
 }

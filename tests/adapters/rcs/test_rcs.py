@@ -82,6 +82,14 @@ def test_url_safe_data_and_signature(rcs):
     assert rcs.verify(enveloped(data=safe, signed=sign)).payload == INNER
 
 
+def test_data_in_lines(rcs):
+    """Data may come in lines, as MIME writes base64 (RFC 2045)."""
+    for newline in ("\n", "\r\n"):
+        lines = base64.encodebytes(INNER).decode().replace("\n", newline)
+        assert lines.count(newline) > 1
+        assert rcs.verify(enveloped(data=lines)).payload == INNER
+
+
 def test_tokens_are_rotated():
     """During a rotation the signature under either client token is accepted."""
     rcs = Rcs("rcs", RcsSettings(client_tokens=(Secret("next"), Secret(TOKEN))))
