@@ -92,6 +92,7 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     if (
         settled is None
         or message.key in settled.unshown
+        or (settled.awaited and _short(message.key) in settled.awaited)
         or message.received_at > settled.after
         or not message.owned
     ):
@@ -114,7 +115,8 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
     if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
         return None
     has_ids = party.user_id is not None or party.parent_user_id is not None
-    if not has_ids and _is_awaited(message, ledger):
+    awaited = () if has_ids else _awaited(message, ledger)
+    if awaited and _short(message.key) in awaited:
         return None  # it may be shown now
     name = name_by(message.domain, message.channel, first)
     user = ledger.find(name)
@@ -130,6 +132,7 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
         place=(account, where.id),
         after=datetime.fromtimestamp(user.seen + _DAY, UTC),
         unshown=user.unshown,
+        awaited=awaited,
         user=user,
     )
     ledger.note_settled(settled)
@@ -148,17 +151,16 @@ def await_under_phone(message: Message, user: User, ledger: Ledger) -> None:
     ):
         return
     name, at = name_of_awaited(message), message.received_at.timestamp()
-    found, key = ledger.find(name), _short(shown_key(message) or "")
-    told = found.told if type(found) is Latest else ()
+    told, key = _awaited(message, ledger), _short(shown_key(message) or "")
     if key not in told:
         ledger.save(Latest(name=name, at=at, key="", told=(*told, key)[-_MOST_AWAITED:]))
         ledger.unsettle(None)  # whichever conversation it will be in
 
 
-def _is_awaited(message: Message, ledger: Ledger) -> bool:
-    """Return whether a message was told as not shown, of a user known by ids alone."""
+def _awaited(message: Message, ledger: Ledger) -> tuple[str, ...]:
+    """Return what was told as not shown in a message's account, of users known by ids alone."""
     found = ledger.find(name_of_awaited(message))
-    return type(found) is Latest and _short(message.key) in found.told
+    return found.told if type(found) is Latest else ()
 
 
 def name_of_awaited(message: Message) -> str:

@@ -168,13 +168,15 @@ Place: TypeAlias = tuple[str, str]
 class Settled:
     """That messages of a conversation which say this of their user are that `user`'s, at `place`.
 
-    It is to be looked at anew `after` a time; `unshown` is as in the user's record.
+    It is to be looked at anew `after` a time. `unshown` is as in the user's record, and `awaited`
+    what was told as not shown in the account, of users who are known by ids alone.
     """
 
     said: tuple[Any, ...]
     place: Place
     after: datetime
     unshown: tuple[str, ...]
+    awaited: tuple[str, ...]
     user: User
 
 

@@ -261,6 +261,18 @@ class CorrelationContract(Suite):
         assert (shown.key, shown.sender) == (message("a").key, Party(phone=ANNE, user_id=ANNES_ID))
         assert entries[3].lane == entries[0].lane
 
+    async def test_not_shown_under_an_id_with_another_of_the_phone_between(
+        self, tmp_path: Path
+    ) -> None:
+        """So it is where the phone's conversation is known by a message that came between."""
+        hidden = message("a", phone="", user_id=ANNES_ID)
+        async with self.make_journal(tmp_path) as journal:
+            for each in (attrs.evolve(unshown(hidden), settle=None), message("b"), message("a")):
+                await journal.append([each])
+            entries = await self.published(journal, 4)
+        shown = _messages(entries)[-1]
+        assert (shown.key, shown.sender) == (message("a").key, Party(phone=ANNE, user_id=ANNES_ID))
+
     async def test_told_poorly_alone(self, tmp_path: Path) -> None:
         """Where no full account comes in time, the poor one is published; a late one completes it.
 
