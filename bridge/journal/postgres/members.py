@@ -34,7 +34,7 @@ LAST: Final = "\n"  # before a position; no subscriber's name begins so
 _SILENT: Final = 9.0  # seconds
 
 _LOOK: Final = """
-SELECT * FROM $.look(%s, %s, %s::text[], %s, %s, %s, %s,
+SELECT * FROM $.look(%s, %s, %s::text[], %s, %s, %s, %s, %s,
     %s::text[], %s::smallint[], %s::bigint[], %s::boolean[])
 """
 _ANNOUNCE: Final = """
@@ -120,14 +120,14 @@ class Members:
         known, cursors = self._journal.confirmed, dict(self._journal.cursors)
         named = [each for cursor in cursors.values() for each in cursor.standing()]
         values = (
-            *(self.owner, self._listens, list(cursors), self._poll, _SILENT, anew, known),
+            *(self.owner, self._listens, list(cursors), self._journal.partitions),
+            *(self._poll, _SILENT, anew, known),
             *(map(list, zip(*named, strict=True)) if named else ([], [], [], [])),
         )
         asked = await self._database.execute(connection, _LOOK, values)
-        last, due_in, self._has_others, returns, gone, put_back, *served = (await asked.fetchall())[
-            0
-        ]
-        shares, *owned = (each or () for each in served)
+        (found,) = await asked.fetchall()
+        last, due_in, self._has_others, returns, gives, *told = found
+        gone, put_back, shares, *owned = (each or () for each in told)
         if last is None:
             raise JournalError(HEAD_IS_EMPTY)
         self._journal.hear_of(last, known)
@@ -136,11 +136,11 @@ class Members:
             self._next_look = min(due_in, self._poll)
         elif due_in is not None:
             self._journal.appender.look_for_due()
-        self._tell(gone or (), put_back or (), returns=returns and self.looked.is_set())
+        self._tell(gone, put_back, returns=returns and self.looked.is_set())
         for cursor, share in zip(cursors.values(), shares, strict=True):
             own = zip(*owned, strict=True)
             await cursor.serve({n: upto for name, n, upto in own if name == cursor.name}, share)
-        if not all(keeps for *_, keeps in named):
+        if gives:
             self.announce("")  # others can have them
 
     def _tell(self, gone: Sequence[str], put_back: Sequence[str], *, returns: bool) -> None:

@@ -173,15 +173,17 @@ ALTER TABLE queues REPLICA IDENTITY FULL;
 -- have been kept from it, and the clock may have been set.
 --
 -- How far partitions are that it `keeps` is put back where somebody deleted it; it gives back the
--- others that it names. None of these is claimed here: where another process had it meanwhile, this
--- one has to begin with it anew.
+-- others that it names, and `gives` says whether there were any. None of these is claimed here:
+-- where another process had it meanwhile, this one has to begin with it anew.
 --
 -- `last` is the last position; where that is below what was `known`, positions go on beyond.
 CREATE FUNCTION look(
-    process text, listening boolean, wanted text[], pace float8, silence float8, anew boolean,
-    known bigint, names text[], numbers smallint[], positions bigint[], keeps boolean[],
-    OUT last bigint, OUT due_in float8, OUT others boolean, OUT returns boolean, OUT gone text[],
-    OUT put_back text[], OUT shares int[], OUT owned text[], OUT served int[], OUT settled bigint[]
+    process text, listening boolean, wanted text[], partitions int, pace float8, silence float8,
+    anew boolean, known bigint,
+    names text[], numbers smallint[], positions bigint[], keeps boolean[],
+    OUT last bigint, OUT due_in float8, OUT others boolean, OUT returns boolean, OUT gives boolean,
+    OUT gone text[], OUT put_back text[],
+    OUT shares int[], OUT owned text[], OUT served int[], OUT settled bigint[]
 ) LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $look$
 #variable_conflict use_variable
 DECLARE
@@ -220,8 +222,9 @@ BEGIN
     FROM unnest(names, numbers, keeps) AS mine (subscriber, partition, keep)
     WHERE cursors.subscriber = mine.subscriber AND cursors.partition = mine.partition
     AND NOT keep AND cursors.owner = process;
+    gives := FOUND;
     FOREACH each IN ARRAY wanted LOOP
-        share := ceil((SELECT partitions FROM meta)::float8
+        share := ceil(partitions::float8
             / (SELECT count(*) FROM members WHERE each = ANY(serves)));
         shares := shares || share;
         WITH free AS MATERIALIZED (

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 
+import psycopg
 import pytest
 
 from bridge.adapter.signing import Secret
@@ -153,6 +154,54 @@ async def test_progress_that_was_deleted_is_put_back(
         entries = await read(await after.subscribe("crm"), 1)
     assert ids(entries) == ["b"]
     assert "how far crm is" in critical(caplog)[0]
+
+
+async def looked(server: PostgresServer, schema: str, times: int) -> None:
+    """Wait until the only process has looked around so many times."""
+    seen: set[str] = set()
+    async with asyncio.timeout(30):
+        while len(seen) <= times:
+            seen.add(server.sql(f"SELECT seen FROM {schema}.members ORDER BY seen DESC LIMIT 1"))
+            await asyncio.sleep(0.01)
+
+
+async def test_subscribers_are_served_while_nothing_says_how_many_partitions_there_are(
+    journal: PostgresJournal, postgres: PostgresServer, schema: str
+) -> None:
+    """A process that runs goes on with what it serves where somebody empties `meta`."""
+    async with journal:
+        cursor = await journal.subscribe("crm")
+        postgres.sql(f"DELETE FROM {schema}.meta")
+        await looked(postgres, schema, 3)
+        await journal.append([message("a")])
+        async with asyncio.timeout(30):
+            assert ids(await read(cursor, 1)) == ["a"]
+
+
+async def test_what_is_under_way_when_a_partition_is_lost_is_not_announced(
+    journal: PostgresJournal, postgres: PostgresServer, schema: str
+) -> None:
+    """Nobody is told to look again and again while a function is at work on what others serve."""
+    async with journal:
+        cursor = await journal.subscribe("crm")
+        await journal.append([message("a")])
+        await read(cursor, 1)
+        postgres.sql(
+            f"INSERT INTO {schema}.members "
+            "VALUES ('other', false, '{}', extract(epoch FROM now()) + 50, 0); "
+            f"UPDATE {schema}.cursors SET owner = 'other'"
+        )
+        while cursor.partitions:
+            await asyncio.sleep(0.01)
+        connection = await psycopg.AsyncConnection.connect(postgres.dsn, autocommit=True)
+        async with connection:
+            await connection.execute(f'LISTEN "bridge_{schema}"')
+            seen = set()
+            while len(seen) < 10:
+                row = f"SELECT seen FROM {schema}.members WHERE owner <> 'other'"
+                seen.add(await (await connection.execute(row)).fetchone())
+            told = [each async for each in connection.notifies(timeout=0)]
+        assert len(told) <= 1  # of what was subscribed to
 
 
 @pytest.mark.parametrize("is_told_at_the_append", [True, False])
