@@ -19,7 +19,7 @@ from bridge.adapter.reading import JsonObject
 from bridge.adapter.signing import Secret, secret_of
 from bridge.adapter.unread import Unread
 from bridge.adapters.incs import wire
-from bridge.adapters.whatsapp.value import narrow
+from bridge.adapters.whatsapp.value import Narrowing
 from bridge.errors import Problem, Unreadable
 from bridge.model import JsonValue, Party, Role
 from bridge.model.keys import folded
@@ -180,7 +180,7 @@ class Channels:
             business=known.business,
             received_at=received_at,
             body=body,
-            narrow=narrow,  # what is beside an item of a WhatsApp value
+            narrow=Narrowing(),  # what is beside an item of a WhatsApp value
             unread=Unread(),
         )
 

@@ -7,8 +7,9 @@ user. One card beside one message is its sender's, even where the ids differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, final
 
 from bridge.adapter.payload import identifier, mapping, phone, several
 from bridge.adapter.reading import JsonObject
@@ -52,14 +53,18 @@ def _spelled(name: JsonValue) -> str | None:
 
 
 class Cards:
-    """The cards of one value; `is_alone` says whether one message is all that the value tells."""
+    """The cards of one value; `is_alone` says whether one message is all that the value tells.
 
-    __slots__ = ("_by_id", "_cards", "_is_alone", "_used")
+    It is asked once, as it may look at everything in the value.
+    """
+
+    __slots__ = ("_by_id", "_cards", "_is_alone", "_only", "_used")
 
     def __init__(self, contacts: JsonValue, is_alone: Callable[[], bool]) -> None:
         self._cards = several(contacts)
         self._is_alone = is_alone
         self._by_id: dict[str, JsonObject] | None = None
+        self._only: JsonValue = None
         self._used: set[int] = set()
 
     def of(self, number: JsonValue, user_id: JsonValue, parent_user_id: JsonValue) -> JsonObject:
@@ -85,11 +90,13 @@ class Cards:
         if self._by_id is None:
             objects = [card for card in self._cards if type(card) is dict]
             self._by_id = {name: card for card in objects for name in _ids(card)}
+            if len(self._cards) == 1 and self._is_alone():
+                self._only = self._cards[0]
         for name in ids:
             key = _spelled(name)
             if key is not None and key in self._by_id:
                 return self._by_id[key]
-        return self._cards[0] if len(self._cards) == 1 and self._is_alone() else None
+        return self._only
 
     def left(self, *, is_unread: bool) -> list[JsonValue]:
         """Return the cards that no item has asked for, and that are kept nowhere else.
@@ -138,19 +145,33 @@ def _bare(username: JsonValue) -> JsonValue:
     return username.removeprefix("@") if type(username) is str else username
 
 
-def without_others(value: JsonObject, item: JsonValue, arrays: Iterable[str]) -> list[JsonValue]:
-    """Return the cards of a value that no other item of its arrays names."""
-    names = {
-        _spelled(other[name])
-        for other in _objects_beside(item, [value.get(array) for array in arrays])
-        for name in _NAMES & other.keys()
-    }
-    mine = {_spelled(mapping(item).get(name)) for name in _NAMED_BY}
-    return [
-        card
-        for card in several(value.get("contacts"))
-        if (ids := _ids(card)) & mine or not ids & names
-    ]
+@final
+class Named:
+    """Whom the items of a value name, and by which cards; it is gone through once."""
+
+    __slots__ = ("_by_id", "_cards", "_counts", "_free")
+
+    def __init__(self, value: JsonObject, arrays: Iterable[str]) -> None:
+        self._counts = _names_in([value.get(array) for array in arrays])
+        self._cards = [(card, _ids(card)) for card in several(value.get("contacts"))]
+        self._free = [n for n, (_, ids) in enumerate(self._cards) if not ids & self._counts.keys()]
+        self._by_id: dict[str, list[int]] = {}
+        for number, (_, ids) in enumerate(self._cards):
+            for name in ids:
+                self._by_id.setdefault(name, []).append(number)
+
+    def cards_of(self, item: JsonValue) -> list[JsonValue]:
+        """Return the cards that no other item names than this one."""
+        own = _names_in(item)
+        mine = {_spelled(mapping(item).get(name)) for name in _NAMED_BY}
+        found = {number for name in own.keys() & self._by_id.keys() for number in self._by_id[name]}
+        kept = {
+            number
+            for number in found
+            if (ids := self._cards[number][1]) & mine
+            or all(self._counts[name] == own[name] for name in ids)
+        }
+        return [self._cards[number][0] for number in sorted(kept.union(self._free))]
 
 
 def _ids(card: JsonValue) -> set[str]:
@@ -158,15 +179,16 @@ def _ids(card: JsonValue) -> set[str]:
     return {key for name in _CARD_IDS if (key := _spelled(told.get(name))) is not None}
 
 
-def _objects_beside(item: JsonValue, value: JsonValue) -> Iterator[Mapping[str, JsonValue]]:
-    """Return the objects at any level of a value, but for an item's own."""
+def _names_in(value: JsonValue) -> Counter[str]:
+    """Count the ids of users in the objects at any level of a value."""
+    names: Counter[str] = Counter()
     left = [value]
     while left:
         part = left.pop()
-        if part is item:
-            continue
         if type(part) is list:
             left += part
         elif type(part) is dict:
-            yield part
+            told = map(_spelled, (part[name] for name in _NAMES & part.keys()))
+            names.update(name for name in told if name is not None)
             left += part.values()
+    return names

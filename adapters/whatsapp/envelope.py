@@ -18,7 +18,7 @@ from bridge.adapter.payload import identifier, instant, mapping, phone, sequence
 from bridge.adapter.reading import JsonObject, read_each, required_object, required_text
 from bridge.adapter.unread import Unread
 from bridge.adapters.whatsapp.account import TEMPLATE_FIELDS, translate_notices, translate_template
-from bridge.adapters.whatsapp.value import FIELDS, field_of, narrow, translate_value
+from bridge.adapters.whatsapp.value import FIELDS, Narrowing, field_of, translate_value
 from bridge.adapters.whatsapp.value_context import business_by, remembered_account
 from bridge.adapters.whatsapp.wire import CHANNEL, ENTRY, NOTHING, OBJECT
 from bridge.errors import Unreadable
@@ -41,7 +41,7 @@ def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> l
         channel=CHANNEL,
         received_at=received_at,
         body=body,
-        narrow=narrow,
+        narrow=Narrowing(),
         unread=Unread(),
     )
     product = body.get("object")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, final
 
 import attrs
 
@@ -26,7 +26,7 @@ from bridge.adapters.whatsapp.account import (
     translate_user_id,
 )
 from bridge.adapters.whatsapp.calls import CALLS, calls_in, items_alone, with_caller
-from bridge.adapters.whatsapp.cards import without_others
+from bridge.adapters.whatsapp.cards import Named
 from bridge.adapters.whatsapp.handovers import HANDOVERS, is_handover, translate_handover
 from bridge.adapters.whatsapp.messages import FROM, translate_echo, translate_message
 from bridge.adapters.whatsapp.statuses import RECIPIENT, translate_status
@@ -274,17 +274,28 @@ def _beside(topic: str, told: JsonValue, scope: Scope) -> Notice:
 # --- what belongs to one item ------------------------------------------------------------
 
 
-def narrow(parent: JsonObject, steps: Sequence[Step]) -> JsonObject:
-    """Return a value without the items beside the one at `steps`, and without their cards.
+@final
+class Narrowing:
+    """Leaves out of a value the items beside one, and their cards; one is for all of a body.
 
     Any other object on the way to an item stays as it is.
     """
-    if steps[0] not in _ITEMS:
-        return parent
-    part: Any = parent.get(str(steps[0]))
-    for step in steps[1:]:
-        part = part.get(step) if type(part) is dict else part[step]
-    result = {name: told for name, told in parent.items() if name not in _ITEMS}
-    if "contacts" in parent:
-        result["contacts"] = without_others(parent, part, _ITEMS)
-    return {**result, **{name: parent[name] for name in steps[:1] if name in parent}}
+
+    __slots__ = ("_named",)
+
+    def __init__(self) -> None:
+        self._named: dict[int, Named] = {}  # by the value's identity, which is the body's
+
+    def __call__(self, parent: JsonObject, steps: Sequence[Step]) -> JsonObject:
+        """Return a value without what does not belong to the item at `steps`."""
+        if steps[0] not in _ITEMS:
+            return parent
+        part: Any = parent.get(str(steps[0]))
+        for step in steps[1:]:
+            part = part.get(step) if type(part) is dict else part[step]
+        result = {name: told for name, told in parent.items() if name not in _ITEMS}
+        if "contacts" in parent:
+            named = self._named.get(id(parent)) or Named(parent, _ITEMS)
+            self._named[id(parent)] = named
+            result["contacts"] = named.cards_of(part)
+        return {**result, **{name: parent[name] for name in steps[:1] if name in parent}}

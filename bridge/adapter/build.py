@@ -114,7 +114,7 @@ class Scope:
     business: Party = _BUSINESS
     received_at: datetime
     body: JsonValue = attrs.field(repr=False)
-    narrow: Narrow | None = None
+    narrow: Narrow | None = attrs.field(default=None, eq=False, repr=False)
     unread: Unread | None = attrs.field(default=None, eq=False, repr=False)
 
     def identity(self, *parts: JsonValue) -> str:

@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
@@ -24,7 +24,14 @@ from bridge.adapter import Adapter, Callback, Parsed, Verified
 from bridge.errors import NotAuthentic
 from bridge.model import JsonValue, Unrecognized
 from bridge.model.codec import decode, encode
-from bridge.testing.bodies import disturbed, json_objects, json_values, marked
+from bridge.testing.bodies import (
+    arrays_in,
+    disturbed,
+    json_objects,
+    json_values,
+    lengthened,
+    marked,
+)
 
 RECEIVED_AT: Final = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 """When the callbacks of the suite arrive."""
@@ -172,6 +179,20 @@ class AdapterContract(ABC):
         events = [event for body in self.bodies() for event in self._parse(_payload(body)).events]
         assert any(not isinstance(event, Unrecognized) for event in events)
 
+    def test_a_long_array_takes_no_more_than_its_share(self) -> None:
+        """With three times as many items in an array, parsing takes some three times the calls.
+
+        Also where what stands in the other arrays fits none of the items.
+        """
+        for body in filter(_is_object, self.bodies()):
+            for path in arrays_in(body):
+                for fits in (True, False):
+                    fewer, more = (
+                        _calls(self._parse, _payload(lengthened(body, path, times, fits=fits)))
+                        for times in (20, 60)
+                    )
+                    assert more < 5 * fewer, f"{path}: {fewer} calls for 20, {more} for 60"
+
     # --- nothing lost --------------------------------------------------------------------
 
     def test_every_item_of_a_real_body_is_an_event(self) -> None:
@@ -293,6 +314,28 @@ class AdapterContract(ABC):
     def _objects(self) -> st.SearchStrategy[Any]:
         real = [body for body in self.bodies() if isinstance(body, dict)]
         return disturbed(real) | json_objects if real else json_objects
+
+
+def _is_object(body: JsonValue) -> bool:
+    return isinstance(body, dict)
+
+
+def _calls(function: Callable[[bytes], object], payload: bytes) -> int:
+    """Count the calls that a function makes in this thread."""
+    function(payload)  # what is imported or compiled at the first use does not count
+    calls = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        function(payload)
+    finally:
+        sys.setprofile(before)
+    return calls
 
 
 def _keys(parsed: Parsed) -> list[str]:

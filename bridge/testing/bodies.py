@@ -101,6 +101,32 @@ def marked(draw: st.DrawFn, bodies: Sequence[JsonValue]) -> tuple[Any, dict[str,
     return body, marks
 
 
+def arrays_in(body: JsonValue) -> list[_Place]:
+    """Return the way to each array that has items."""
+    return [way for way in _places(body) if isinstance(_at(body, way), list) and _at(body, way)]
+
+
+def lengthened(body: JsonValue, array: _Place, times: int, *, fits: bool) -> Any:  # noqa: ANN401
+    """Return a body with the items of one of its arrays so many times.
+
+    Unless that `fits`, all words in the other arrays are others.
+    """
+    long = _copy(body)
+    for way in () if fits else arrays_in(long):
+        if way != array[: len(way)] and array != way[: len(array)]:
+            _at(long, way[:-1])[way[-1]] = _with_other_words(_at(long, way))
+    _at(long, array[:-1])[array[-1]] = _at(long, array) * times
+    return long
+
+
+def _with_other_words(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    if isinstance(value, dict):
+        return {name: _with_other_words(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_other_words(each) for each in value]
+    return f"9{value}" if isinstance(value, str) else value
+
+
 def _copy(body: JsonValue) -> Any:  # noqa: ANN401 - any JSON
     # Not a deep copy: in that, a part that stands in two places is still one.
     return json.loads(json.dumps(body))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bridge.adapter import Scope
 from bridge.adapters.incs.channels import Channel, Channels
-from bridge.adapters.whatsapp.value import narrow
 from bridge.errors import Problem, Unreadable
 from bridge.model import Party, Role
 from tests.adapters.laws import json_values
@@ -56,7 +55,6 @@ def scope(business_phone=None, **fields) -> Scope:
         received_at=RECEIVED_AT,
         business=business,
         body=BODY,
-        narrow=narrow,
         **fields,
     )
 
