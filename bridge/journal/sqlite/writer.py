@@ -392,7 +392,7 @@ class Writer:
     def _write_windows(self) -> None:
         """Write the first windows, in a transaction of their own. Raises `JournalError`."""
         self._check_cut()
-        places, up_to = self.windows.first(self.last)
+        places, up_to = self.windows.first()
         try:
             with self._connection:
                 self._ledger().write_windows(places, up_to, self._seconds())
@@ -401,7 +401,7 @@ class Writer:
             self.records.clear()
             raise JournalError(self._failed(error)) from error
         self.indexes.commit()
-        self.windows.forget(places, up_to)
+        self.windows.forget(places, up_to, self.last)
 
     def _check_cut(self) -> None:
         """Raise `JournalError` where what is written now would hide what has become of the log."""
