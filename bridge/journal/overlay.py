@@ -51,7 +51,10 @@ def digest(name: str) -> bytes:
     """Return the digest of a key or a name, which begins with its domain and a slash."""
     domain, _, rest = name.partition("/")
     found = _blank()
-    found.update(rest.encode("utf-8", "surrogatepass"))
+    try:
+        found.update(rest.encode())  # in half the time that naming the error handler takes
+    except UnicodeEncodeError:
+        found.update(rest.encode("utf-8", "surrogatepass"))
     return (_number(found.digest()) ^ _hashes_of_domains[domain]).to_bytes(SIZE)
 
 

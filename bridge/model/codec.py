@@ -40,9 +40,12 @@ def encode(event: Event) -> bytes:
     adapter's fault).
     """
     try:
-        return orjson.dumps(event, default=_plain, option=_OPTIONS)
+        return orjson.dumps(_plain(event), default=_plain, option=_OPTIONS)
     except orjson.JSONEncodeError as error:
         raise CodecError(f"the event does not fit into JSON: {error}") from error
+    except Exception as error:  # a field, which may hold anything
+        reason = f"not a valid {type(event).__name__}"
+        raise CodecError(f"the event does not fit into JSON: {reason}") from error
 
 
 def decode(data: bytes | str) -> Event:

@@ -45,7 +45,16 @@ FULL: Final = "the journal holds its limit of {} bytes"
 
 _CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them takes long
 _REHEARSAL: Final = 64 << 10
-_INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
+_WIDTH: Final = 5  # values of a row
+# Many rows at once where there are many, which takes less time than one after another.
+_INSERT: Final = [
+    (
+        count * _WIDTH,
+        "INSERT INTO entries (position, key, at, lane, event) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?)"] * count),
+    )
+    for count in (32, 8, 1)
+]
 _FULL_SWEEP_EVERY: Final = 1.0
 _NO_ROOM: Final = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE)
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is written
@@ -53,7 +62,6 @@ _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
 _new_entry: Final = builder(Entry)
 
-_Row: TypeAlias = tuple[int, bytes, int, str | None, bytes | None]
 _Written: TypeAlias = tuple[Event, str, bytes]
 """An event to publish, its lane, and its JSON."""
 
@@ -437,7 +445,7 @@ class Writer:
         """Decide what is new, write it, and return the position of the last entry."""
         last = self.last
         ids = ledger.ids
-        rows: list[_Row] = []
+        values: list[Any] = []  # of the rows, one after another
         full = self._is_full()
         for append in appends:
             if full is not None and append.events:
@@ -456,19 +464,26 @@ class Writer:
                 name = ids[event.key]
                 del claims[name]
                 size = len(data)
-                rows.append((last, name, now, lane, data))
+                values += (last, name, now, lane, data)
                 entries.append(_new_entry(position=last, lane=lane, event=event, size=size))
             # Known from now on, and not published under this key.
             for name, of in claims.items():
                 last += 1
-                rows.append((last, name, now, None if of is None else of.hex(), None))
-        if rows:  # else a disk that is full need not refuse what is known already
-            self._connection.executemany(_INSERT, rows)
-            self.indexes.keys.add([row[1] for row in rows], self.last)
+                values += (last, name, now, None if of is None else of.hex(), None)
+        if values:  # else a disk that is full need not refuse what is known already
+            self._insert(values)
+            self.indexes.keys.add(values[1::_WIDTH], self.last)
             self.indexes.keys.merge()
         if ledger.records or ledger.queues:  # else all of them are of users as they are known
             ledger.write(now)
         return last
+
+    def _insert(self, values: Sequence[Any]) -> None:
+        done, execute = 0, self._connection.execute
+        for size, statement in _INSERT:
+            while done + size <= len(values):
+                execute(statement, values[done : done + size])
+                done += size
 
     def _is_full(self) -> JournalError | None:
         limit = self._retention.max_size
