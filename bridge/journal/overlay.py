@@ -217,9 +217,8 @@ class Overlay(Ledger, Generic[Id]):
 
     def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`."""
-        user, (account, _), seconds = settled.user, settled.place, until.timestamp()
-        if seconds > user.reply_until.get(account, 0.0):
-            self.save(opened(user, {**user.reply_until, account: seconds}))
+        user, (account, _) = settled.user, settled.place
+        self.save(opened(user, {**user.reply_until, account: until.timestamp()}))
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""

@@ -239,14 +239,12 @@ class GroupLedger(Overlay[bytes]):
 
     def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`; it is written once for many messages."""
-        place, newer = settled.place, self._opened
-        before = newer.get(place) or self._windows.latest.get(place)
-        if before is None or until > before:
-            newer[place] = until
+        self._opened[settled.place] = settled.until = until
 
     def undo(self) -> None:
         """See `Overlay.undo`."""
         super().undo()
+        self.settled.clear()  # for some of them, a window may have been noted
         self._opened = _windows_of((event for event, _ in self._published), self._windows.latest)
 
     def stored_record(self, name: bytes) -> _Found | None:

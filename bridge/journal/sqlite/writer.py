@@ -50,7 +50,7 @@ _WIDTH: Final = 5  # values of a row
 _INSERT: Final = [
     (
         count * _WIDTH,
-        "INSERT INTO entries (position, key, at, lane, event) VALUES "
+        "INSERT INTO entries (position, key, at, lane, event) VALUES "  # noqa: S608 - our own words
         + ", ".join(["(?, ?, ?, ?, ?)"] * count),
     )
     for count in (32, 8, 1)
