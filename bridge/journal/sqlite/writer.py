@@ -46,11 +46,12 @@ FULL: Final = "the journal holds its limit of {} bytes"
 _CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them takes long
 _REHEARSAL: Final = 64 << 10
 _WIDTH: Final = 5  # values of a row
-# Many rows at once where there are many, which takes less time than one after another.
+# Many rows at once where there are many, which takes less time than one after another. A failure
+# ends the transaction, so no row needs to be undone by itself, for which SQLite would keep pages.
 _INSERT: Final = [
     (
         count * _WIDTH,
-        "INSERT INTO entries (position, key, at, lane, event) VALUES "  # noqa: S608 - our own words
+        "INSERT OR FAIL INTO entries (position, key, at, lane, event) VALUES "  # noqa: S608 - our own words
         + ", ".join(["(?, ?, ?, ?, ?)"] * count),
     )
     for count in (32, 8, 1)
