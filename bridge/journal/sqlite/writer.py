@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -63,9 +63,6 @@ _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
 _new_entry: Final = builder(Entry)
 
-_Written: TypeAlias = tuple[Event, str, bytes]
-"""An event to publish, its lane, and its JSON."""
-
 Work: TypeAlias = Callable[[apsw.Connection], Any]
 
 
@@ -79,21 +76,20 @@ class Append:
     result: Appended | int = _ONE  # how many of the events are new, or how many were erased
     error: JournalError | CodecError | None = None
 
-    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
-        """Return what this publishes, and its JSON. Raises `CodecError`."""
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[Published]:
+        """Return what this publishes. Raises `CodecError`."""
         new = 0
-        published: list[_Written] = []
+        published: list[Published] = []
         for event in self.events:
             try:
                 is_new, found = correlate(event, ledger)
-                for each, lane in found:
-                    published.append((each, lane, encode(each)))
             except (apsw.Error, JournalError, CodecError):
                 raise
             except Exception as error:
                 # A third party's event that breaks the model must not fail its neighbours.
                 raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
             ledger.publish(found)
+            published += found
             new += is_new
         if not new == 1 == len(self.events):
             self.result = Appended(published=new, duplicates=len(self.events) - new)
@@ -106,9 +102,9 @@ class Release(Append):
 
     due: Sequence[tuple[str, float]]
 
-    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[Published]:
         """See `Append.decide`."""
-        return _with_json(each for lane, due in self.due for each in release(lane, due, ledger))
+        return [each for lane, due in self.due for each in release(lane, due, ledger)]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -117,7 +113,7 @@ class Erase(Append):
 
     subject: Subject
 
-    def decide(self, ledger: GroupLedger, queues: Queues) -> Sequence[_Written]:
+    def decide(self, ledger: GroupLedger, queues: Queues) -> Sequence[Published]:
         """See `Append.decide`."""
         published: list[Published] = []
         self.result = 0
@@ -125,7 +121,7 @@ class Erase(Append):
             erased, freed = withdraw(waiting.lane, self.subject.is_in, ledger)
             self.result += erased
             published += freed
-        return _with_json(published)
+        return published
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -134,14 +130,10 @@ class Learn(Append):
 
     digests: Sequence[bytes]
 
-    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[Published]:
         """See `Append.decide`."""
         ledger.learn(self.digests)
         return ()
-
-
-def _with_json(published: Iterable[Published]) -> Sequence[_Written]:
-    return [(event, lane, encode(event)) for event, lane in published]
 
 
 @attrs.define(eq=False)
@@ -452,25 +444,29 @@ class Writer:
             if full is not None and append.events:
                 append.error = full
                 continue
+            entries: list[Entry] = []
+            before, start = last, len(values)
             try:
-                published = append.decide(ledger, self._queues)
+                for event, lane in append.decide(ledger, self._queues):
+                    data = encode(event)
+                    last += 1
+                    values += (last, ids[event.key], now, lane, data)
+                    size = len(data)
+                    entries.append(_new_entry(position=last, lane=lane, event=event, size=size))
             except CodecError as error:
                 append.error = error
                 ledger.undo()
+                last = before
+                del values[start:]
                 continue
+            append.entries = entries
             claims = ledger.accept()
-            entries = append.entries = []
-            for event, lane, data in published:
-                last += 1
-                name = ids[event.key]
-                del claims[name]
-                size = len(data)
-                values += (last, name, now, lane, data)
-                entries.append(_new_entry(position=last, lane=lane, event=event, size=size))
-            # Known from now on, and not published under this key.
-            for name, of in claims.items():
-                last += 1
-                values += (last, name, now, None if of is None else of.hex(), None)
+            if len(claims) > len(entries):  # known from now on, and not published under this key
+                names = set(values[start + 1 :: _WIDTH])
+                for name, of in claims.items():
+                    if name not in names:
+                        last += 1
+                        values += (last, name, now, None if of is None else of.hex(), None)
         if values:  # else a disk that is full need not refuse what is known already
             self._insert(values)
             self.indexes.keys.add(values[1::_WIDTH], self.last)
