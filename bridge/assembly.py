@@ -9,16 +9,14 @@ from datetime import timedelta
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-import attrs
-
 from bridge import installed
 from bridge.adapter import Adapter, ChannelSource, Repeating
 from bridge.delivery.console import Console
 from bridge.delivery.functions import where_of
-from bridge.delivery.subscriber import Subscriber, found
+from bridge.delivery.subscriber import OPTIONS, Subscriber, found
 from bridge.delivery.subscribers import Subscribers
 from bridge.errors import ConfigurationError, NotRunning, Problem
-from bridge.ingress.domains import Member
+from bridge.ingress.configured import Configured
 from bridge.journal.start import Start
 from bridge.model import Event
 from bridge.outbox.ways import FOLLOWER, NAME, Ways
@@ -71,7 +69,7 @@ def subscriber_of(entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]
     """
     given: dict[str, Any] = {
         key: getattr(entry, key)
-        for key in attrs.fields_dict(Subscriber)
+        for key in OPTIONS
         if key != "function" and getattr(entry, key) is not None
     }
     if not entry.events:
@@ -170,7 +168,7 @@ class Draft(Subscribers):
 
     def __init__(self) -> None:
         super().__init__(DeliverySettings())
-        self._members: list[Member] = []
+        self._members: list[Configured] = []
         self._ways = Ways(time.monotonic)
 
     def observe(self, _: Observer, /) -> None:
@@ -188,7 +186,7 @@ class Draft(Subscribers):
         **_: object,
     ) -> None:
         """See `Bridge.add_adapter`."""
-        member = Member(name, adapter, domain, believe_unsigned=believe_unsigned)
+        member = Configured(name, adapter, (), domain, believe_unsigned=believe_unsigned)
         member.check(self._members)
         self._members.append(member)
         self._ways.add(name, adapter, member.domain, pace)
