@@ -16,7 +16,7 @@ from bridge.delivery.functions import where_of
 from bridge.delivery.subscriber import OPTIONS, Subscriber, found
 from bridge.delivery.subscribers import Subscribers
 from bridge.errors import ConfigurationError, NotRunning, Problem
-from bridge.ingress.configured import Configured
+from bridge.ingress.domains import Member
 from bridge.journal.start import Start
 from bridge.model import Event
 from bridge.outbox.ways import FOLLOWER, NAME, Ways
@@ -168,7 +168,7 @@ class Draft(Subscribers):
 
     def __init__(self) -> None:
         super().__init__(DeliverySettings())
-        self._members: list[Configured] = []
+        self._members: list[Member] = []
         self._ways = Ways(time.monotonic)
 
     def observe(self, _: Observer, /) -> None:
@@ -186,7 +186,7 @@ class Draft(Subscribers):
         **_: object,
     ) -> None:
         """See `Bridge.add_adapter`."""
-        member = Configured(name, adapter, (), domain, believe_unsigned=believe_unsigned)
+        member = Member(name, adapter, domain, believe_unsigned=believe_unsigned)
         member.check(self._members)
         self._members.append(member)
         self._ways.add(name, adapter, member.domain, pace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,20 +11,18 @@ from bridge.adapter import (
     Admitting,
     Callback,
     Scope,
-    Signing,
     Verified,
     WindowSource,
 )
 from bridge.adapter.body import read_object
 from bridge.adapter.signing import Address, Network
 from bridge.errors import (
-    ConfigurationError,
     MalformedBody,
     MethodRefused,
     NotAuthentic,
-    Problem,
     Unreadable,
 )
+from bridge.ingress.domains import Member
 from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
 from bridge.model.frozen import evolved
 from bridge.model.keys import MAX_ID, in_domain, overlong
@@ -35,11 +33,8 @@ _SILENT: Final = (Deletion, System)  # of a user who says nothing
 _USER: Final = Origin.USER
 
 
-class Configured:
-    """An adapter, the networks that its callbacks may come from, and its trust domain.
-
-    The domain is by default one of its own. Raises `ConfigurationError` for what is no adapter.
-    """
+class Configured(Member):
+    """An adapter, the networks that its callbacks may come from, and what observers are told."""
 
     def __init__(
         self,
@@ -50,12 +45,7 @@ class Configured:
         *,
         believe_unsigned: bool,
     ) -> None:
-        if isinstance(adapter, type) or not isinstance(adapter, Adapter):
-            raise ConfigurationError(f"adapter {name!r}: expected an adapter, not its class")
-        self.name = name
-        self.domain = name if domain is None else domain
-        self.is_signed = isinstance(adapter, Signing) and adapter.signed
-        self.is_believed = self.is_signed or believe_unsigned
+        super().__init__(name, adapter, domain, believe_unsigned=believe_unsigned)
         self.adapter = adapter
         self.max_age: timedelta | None = None
         self.publishes_stale = True
@@ -65,21 +55,6 @@ class Configured:
         self.networks = tuple(networks)
         self.windows = adapter.windows if isinstance(adapter, WindowSource) else {}
         self.details = CallbackDetails(name)
-
-    def check(self, others: Iterable[Configured]) -> None:
-        """Raise `ConfigurationError` where the domain conflicts with those of other adapters."""
-        if not self.domain or "/" in self.domain:
-            message = f"expected a name without a slash for the domain of adapter {self.name!r}"
-            raise ConfigurationError((Problem("domain", message),))
-        sharing = [self, *(each for each in others if each.domain == self.domain)]
-        for each in sharing:
-            if not each.is_believed and any(other.is_signed for other in sharing):
-                message = (
-                    f"{each.name!r} verifies no signatures, and the domain {self.domain!r} holds "
-                    "adapters that do: what it is told counts as theirs. Give it a domain of its "
-                    "own, or set believe_unsigned = true for it"
-                )
-                raise ConfigurationError((Problem("domain", message),))
 
     def check_head(self, callback: Callback) -> None:
         """Raise `NotAuthentic` or `MethodRefused` where a callback cannot be one of ours."""
