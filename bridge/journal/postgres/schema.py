@@ -28,43 +28,23 @@ _AFTER_LOCKED: Final = 0.05  # seconds until the next try
 _PAGE: Final = 256  # events of before whose terms are noted in one go
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
+_UPGRADE: Final = (
+    files(__package__).joinpath("upgrade.sql").read_text("utf-8")
+    + _TABLES[_TABLES.index("-- From here on") :]
+)
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _WITH_TERMS: Final = 3
-_TO_TERMS: Final = """
-ALTER TABLE head ADD queued bigint NOT NULL DEFAULT 0;
-ALTER TABLE records ADD position bigint NOT NULL DEFAULT 0;
-UPDATE records SET position = last FROM head;
-ALTER TABLE records ALTER position DROP DEFAULT, DROP at;
-ALTER TABLE queues ADD keys bytea[] NOT NULL DEFAULT '{}';
-UPDATE queues SET keys = ARRAY(SELECT key FROM waiting WHERE waiting.lane = queues.lane);
-ALTER TABLE queues ALTER keys DROP DEFAULT;
-DROP TABLE waiting;
-CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
-"""
-# Processes of an earlier version count as alive for a while, in which they can be replaced.
-_UPGRADE: Final = """
-ALTER TABLE members DROP beat, DROP IF EXISTS session, DROP IF EXISTS session_start,
-    DROP IF EXISTS listens, ADD listens boolean NOT NULL DEFAULT false,
-    ADD seen double precision NOT NULL DEFAULT extract(epoch FROM now()),
-    ADD since double precision NOT NULL DEFAULT 0;
-ALTER TABLE members ALTER serves DROP DEFAULT, ALTER listens DROP DEFAULT,
-    ALTER seen DROP DEFAULT, ALTER since DROP DEFAULT;
-DROP INDEX held_by_lane;
-ALTER TABLE queues DROP CONSTRAINT queues_pkey;
-""" + _TABLES.partition("-- From here on")[2].partition("\n")[2]
-
-_COLUMNS: Final = tuple(
-    (table, column)
+_COLUMNS: Final = [
+    f"{table}.{column}"
     for table, columns in re.findall(
         r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES, re.DOTALL
     )
     for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
-)
+]
 _LACKS: Final = """
-SELECT string_agg(name || '.' || part, ', ')
-FROM unnest(%s::text[], %s::text[]) AS whole (name, part) WHERE NOT EXISTS (
-    SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s || '.' || name) AND attname = part
-    AND NOT attisdropped AND (
+SELECT string_agg(place, ', ') FROM unnest(%s) AS place WHERE NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s || '.' || split_part(place, '.', 1))
+    AND attname = split_part(place, '.', 2) AND NOT attisdropped AND (
         SELECT bool_and(has_table_privilege(attrelid, needed))
         FROM unnest('{SELECT, INSERT, UPDATE, DELETE}'::text[]) AS needed
     )
@@ -97,7 +77,8 @@ async def prepare(
                     if within is None:
                         within = math.inf
                         continue
-                    found = await _upgrade(connection, found, note)
+                    await _upgrade(connection, found, note)
+                    found = FORMAT
                 if found == FORMAT:
                     await refuse_lacks(connection, database.schema)
                 return partitions, doubts
@@ -170,15 +151,12 @@ async def _find(connection: Connection, name: str, partitions: int) -> tuple[int
     return found, partitions
 
 
-async def _upgrade(connection: Connection, found: int, note: Note) -> int:
-    """Bring tables up to date; return their format."""
-    await connection.execute("LOCK TABLE head")  # as appends do, before all else
-    if found < _WITH_TERMS:
-        await connection.execute(_TO_TERMS.encode())
+async def _upgrade(connection: Connection, found: int, note: Note) -> None:
+    """Bring tables up to date."""
     await connection.execute(_UPGRADE.encode())
     await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
     if found >= _WITH_TERMS:
-        return FORMAT
+        return
     async with connection.cursor("past", binary=True) as past:
         await past.execute(
             "SELECT position, event FROM entries WHERE event IS NOT NULL ORDER BY position"
@@ -186,9 +164,8 @@ async def _upgrade(connection: Connection, found: int, note: Note) -> int:
         while page := await past.fetchmany(_PAGE):
             await note([read_event(data, position) for position, data in page], connection)
     queues = await connection.cursor(binary=True).execute("SELECT items FROM queues")
-    for (items,) in await queues.fetchall():
+    async for (items,) in queues:
         await note([item.event for item in decode_queue("", items).items], connection)
-    return FORMAT
 
 
 async def _make_schema(connection: Connection, name: str) -> None:
@@ -206,7 +183,7 @@ async def _make_schema(connection: Connection, name: str) -> None:
 
 async def refuse_lacks(connection: Connection, name: str) -> None:
     """Raise `JournalError` where a table or column is missing, or a right to it."""
-    if lacks := await _asked(connection, _LACKS, *map(list, zip(*_COLUMNS, strict=True)), name):
+    if lacks := await _asked(connection, _LACKS, _COLUMNS, name):
         raise JournalError(
             f"the schema {name} lacks {lacks}, or the user {connection.info.user} may not read "
             "and write there: restore it, or grant that"
