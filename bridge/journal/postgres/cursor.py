@@ -186,7 +186,7 @@ class SubscriberCursor:
         if settlement.held or settlement.released or settlement.dead:
             await self._journal.database.run(partial(self._write, settlement, settled))
         elif settled:
-            await self._journal.database.change(_ADVANCE + _LAZILY, self._advanced(settled))
+            await self._journal.database.ask(_ADVANCE + _LAZILY, self._advanced(settled))
         for each in order[:count]:
             self._open.pop(each, None)
         for number, upto in settled.items():

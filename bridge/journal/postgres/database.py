@@ -173,7 +173,7 @@ class Database:
     def _qualified(self, statement: str) -> str:
         return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all connections."""
         self.closed = True
         for pool in (self._own, self._effects):
@@ -189,15 +189,14 @@ class Database:
         try:
             with ending_within(self.ends_within, connection):
                 ((pid, *_),) = await (await connection.execute(_SESSION, _SET)).fetchall()
+            if pid != connection.info.backend_pid:
+                raise JournalError(  # noqa: TRY301
+                    "dsn leads to a pooler such as pgbouncer: set pooler = true in "
+                    "[journal.postgres], or let dsn lead to the server itself"
+                )
         except BaseException:
             await connection.close()
             raise
-        if pid != connection.info.backend_pid:
-            await connection.close()
-            raise JournalError(
-                "dsn leads to a pooler such as pgbouncer: set pooler = true in "
-                "[journal.postgres], or let dsn lead to the server itself"
-            )
         return connection
 
     async def _connect(self, kind: type[Connection], **more: str) -> Connection:
@@ -312,11 +311,8 @@ class Database:
 
     async def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Return all rows that one statement gives."""
-        return await (await self._ask(statement, values)).fetchall()
+        return await (await self.ask(statement, values)).fetchall()
 
-    async def change(self, statement: str, values: Values = ()) -> int:
-        """Run one statement; return how many rows it concerned."""
-        return (await self._ask(statement, values)).rowcount
-
-    async def _ask(self, statement: str, values: Values) -> Cursor:
+    async def ask(self, statement: str, values: Values = ()) -> Cursor:
+        """Run one statement, by itself; return what it gives."""
         return await self.run(lambda each: self.execute(each, statement, values), alone=True)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
+from uuid import uuid4
 
 import attrs
 
@@ -143,13 +144,8 @@ class PostgresJournal(SqlJournal):
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
         self.partitions = self.settings.partitions
-        self.confirmed = 0  # the last position that the server itself has told
+        self.owner = uuid4().hex
         self._members = Members(self)
-
-    @property
-    def owner(self) -> str:
-        """See `SqlJournal.owner`."""
-        return self._members.owner
 
     @property
     def location(self) -> str:
@@ -160,16 +156,14 @@ class PostgresJournal(SqlJournal):
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
-            resources.push_async_callback(self.database.close)
+            resources.push_async_callback(self.database.aclose)
             self.database.closed = False
             self.partitions, doubts = await schema.prepare(
                 self.database, self.partitions, self.appender.note
             )
             for doubt in doubts:
                 _LOG.warning("%s", doubt)
-            last = await self._last()
-            self.tail.open(last)
-            self.confirmed = last
+            self.tail.open(await self._last())
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
             for run in (
@@ -196,7 +190,7 @@ class PostgresJournal(SqlJournal):
     async def _stop(self) -> None:
         self.tail.end("the journal is not open")
         await self._tasks.close()
-        self.appender.fail("the journal was closed")
+        self.appender.fail(JournalError("the journal was closed"))
         await self._members.leave()
 
     async def append(self, events: Sequence[Event]) -> Appended:
@@ -211,7 +205,6 @@ class PostgresJournal(SqlJournal):
 
     def committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
         """Take note of all entries from one position up to another."""
-        self.confirmed = max(self.confirmed, last)
         self.tail.add(before, entries, last)
         self._members.announce_last(last)
 
@@ -228,7 +221,6 @@ class PostgresJournal(SqlJournal):
                 "backup, or a standby without all of it was promoted; what comes from now on is "
                 "kept"
             )
-        self.confirmed = max(self.confirmed, last)
         self.tail.hear_of(last)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
@@ -269,7 +261,7 @@ class PostgresJournal(SqlJournal):
             await cursor.rewind()
             return cursor
         beginning = "(SELECT last FROM $.head)" if start is Start.END else "0"
-        await self.database.change(
+        await self.database.ask(
             f"INSERT INTO $.cursors SELECT %s, partition, {beginning} "  # noqa: S608
             "FROM generate_series(0, %s - 1) AS partition ON CONFLICT DO NOTHING",
             (name, self.partitions),
@@ -376,7 +368,7 @@ class PostgresJournal(SqlJournal):
         return (await self.appender.put(Append(erase=whom))).erased
 
     async def _forget_records(self, marks: Sequence[bytes]) -> None:
-        await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
+        await self.database.ask("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
 
     async def _overwrite(self) -> None:
         """Let no process have it in memory, nor the tables.
@@ -385,12 +377,10 @@ class PostgresJournal(SqlJournal):
         """
         self.tail.clear()
         self._members.announce(_PURGED)
-        tables = ", ".join(
-            f"$.{name}" for name in ("entries", "records", "queues", "held", "states")
-        )
+        vacuum = "VACUUM $.entries, $.records, $.queues, $.held, $.states"
         try:
             async with self.database.connection(math.inf) as connection:
-                await self.database.execute(connection, f"VACUUM {tables}")
+                await self.database.execute(connection, vacuum)
         except JournalError as error:
             _LOG.warning("what was erased stays on the server's disk until a VACUUM: %s", error)
 
@@ -411,7 +401,7 @@ class PostgresJournal(SqlJournal):
                 overdue,
             )
         for statement in _AFTERWARDS:
-            await self.database.change(statement)
+            await self.database.ask(statement)
 
     async def _sweep(self) -> None:
         while True:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.database import (
@@ -33,17 +32,14 @@ _LOG: Final = logging.getLogger("bridge.journal")
 LAST: Final = "\n"  # before a position; no subscriber's name begins so
 _SILENT: Final = 9.0  # seconds
 
-_LOOK: Final = """
-SELECT * FROM $.look(%s, %s, %s::text[], %s, %s, %s, %s, %s,
-    %s::text[], %s::smallint[], %s::bigint[], %s::boolean[])
-"""
+_LOOK: Final = f"SELECT * FROM $.look({', '.join(['%s'] * 12)})"  # noqa: S608 - our own text
 _ANNOUNCE: Final = """
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, word)
 FROM unnest(%s::text[]) AS word
 """
 _LEAVE: Final = """
-WITH me AS (DELETE FROM $.members WHERE owner = %s)
-UPDATE $.cursors SET owner = NULL WHERE owner = %s
+WITH me AS (DELETE FROM $.members WHERE owner = :owner)
+UPDATE $.cursors SET owner = NULL WHERE owner = :owner
 """
 
 
@@ -58,7 +54,6 @@ class Members:
     """
 
     def __init__(self, journal: PostgresJournal) -> None:
-        self.owner = uuid4().hex
         self.looked = asyncio.Event()
         self.fault: str | None = None
         self._journal = journal
@@ -76,7 +71,7 @@ class Members:
         while True:
             try:
                 with telling():
-                    await self._stay(await self._database.connect(self.owner))
+                    await self._stay(await self._database.connect(self._journal.owner))
             except Away as error:
                 _LOG.debug("the server is away: %s", error)
             except JournalError as error:  # it does not pass by itself
@@ -117,10 +112,10 @@ class Members:
 
     async def _look(self, connection: Connection, *, anew: bool = False) -> None:
         """Show that this process lives, and serve its share."""
-        known, cursors = self._journal.confirmed, dict(self._journal.cursors)
+        known, cursors = self._journal.tail.reach, dict(self._journal.cursors)
         named = [each for cursor in cursors.values() for each in cursor.standing()]
         values = (
-            *(self.owner, self._listens, list(cursors), self._journal.partitions),
+            *(self._journal.owner, self._listens, list(cursors), self._journal.partitions),
             *(self._poll, _SILENT, anew, known),
             *(map(list, zip(*named, strict=True)) if named else ([], [], [], [])),
         )
@@ -131,11 +126,10 @@ class Members:
         if last is None:
             raise JournalError(HEAD_IS_EMPTY)
         self._journal.hear_of(last, known)
-        self._next_look = self._poll
-        if due_in is not None and due_in > 0:
-            self._next_look = min(due_in, self._poll)
-        elif due_in is not None:
+        if due_in is not None and due_in <= 0:
             self._journal.appender.look_for_due()
+            due_in = None
+        self._next_look = self._poll if due_in is None else min(due_in, self._poll)
         self._tell(gone, put_back, returns=returns and self.looked.is_set())
         for cursor, share in zip(cursors.values(), shares, strict=True):
             own = zip(*owned, strict=True)
@@ -160,7 +154,7 @@ class Members:
     async def leave(self) -> None:
         """Let others have what this process served, at once."""
         with suppress(JournalError):
-            await self._database.change(_LEAVE, (self.owner, self.owner))
+            await self._database.ask(_LEAVE, {"owner": self._journal.owner})
 
     def announce(self, *words: str) -> None:
         """Tell the other processes soon: a subscriber's name, or "" for a change of members."""

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from importlib.resources import files
 from typing import Final, TypeAlias
 
@@ -89,12 +90,9 @@ def check(settings: PostgresSettings) -> Sequence[Problem]:
     """Return what needs attention. Raises `ConfigurationError` where opening would fail."""
 
     async def look() -> tuple[int, list[str]]:
-        database = Database(settings)
-        database.closed = False
-        try:
+        async with aclosing(Database(settings)) as database:
+            database.closed = False
             return await prepare(database, settings.partitions)
-        finally:
-            await database.close()
 
     try:
         with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
