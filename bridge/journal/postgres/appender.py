@@ -27,7 +27,7 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import Ids, Overlay, digest_of_name
-from bridge.journal.postgres.database import HEAD_IS_EMPTY, Away, Connection, Database
+from bridge.journal.postgres.database import HEAD_IS_EMPTY, Away, Connection, Database, columns
 from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event
 from bridge.journal.waiting import Published
@@ -95,10 +95,6 @@ class Appender(Appends):
         """Publish soon what has waited for long enough, whichever process took it in."""
         if not self:
             self.add(Append())
-
-    async def note(self, events: Sequence[Event], connection: Connection) -> None:
-        """Note the terms of events of before, in a transaction that is open."""
-        await self.write([Append(past=events)], connection)
 
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
@@ -287,10 +283,10 @@ class GroupLedger(Overlay[bytes]):
             list(self._keys),
             list(self._names),
             bytes(partition_of(row[1], partitions) for row in rows),
-            *_columns(rows, 4),
-            *_columns(records, 3),
-            *_columns(queues, 3),
-            *_columns(waiting, 2),
+            *columns(rows, 4),
+            *columns(records, 3),
+            *columns(queues, 3),
+            *columns(waiting, 2),
             known,
         )
         kept = await (await self._execute(_KEEP, values)).fetchone()
@@ -300,10 +296,6 @@ class GroupLedger(Overlay[bytes]):
         if before is None:
             raise Changed
         return before, before + 2 * max(1, len(rows))
-
-
-def _columns(rows: Sequence[Sequence[object]], width: int) -> Sequence[list[object]]:
-    return [*map(list, zip(*rows, strict=True))] if rows else [[]] * width
 
 
 def _seconds(queue: Queue) -> float:

@@ -123,6 +123,11 @@ def ending_within(seconds: float, connection: Connection) -> Iterator[None]:
         timer.cancel()
 
 
+def columns(rows: Sequence[Sequence[object]], width: int) -> Sequence[list[object]]:
+    """Return rows as so many arrays."""
+    return [*map(list, zip(*rows, strict=True))] if rows else [[]] * width
+
+
 @attrs.define
 class _Pool:
     """Connections that are made when they are needed, by `connect`, and kept while they work."""
@@ -237,18 +242,6 @@ class Database:
                         raise
 
     @asynccontextmanager
-    async def transaction(self, within: float | None = None) -> AsyncIterator[Connection]:
-        """Give a connection in a transaction, whose statements share round trips; raises so too."""
-        async with (
-            self.connection(within) as connection,
-            connection.pipeline(),
-            connection.transaction(),
-        ):
-            if self.pooler:
-                await connection.execute(_SESSION, _SET_HERE)
-            yield connection
-
-    @asynccontextmanager
     async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
@@ -284,14 +277,18 @@ class Database:
     async def run(self, work: Work[T], *, alone: bool = False, patience: float | None = None) -> T:
         """Do some work in a transaction, again and again where it fails for a passing reason.
 
-        One statement `alone` needs no transaction.
+        Its statements share round trips. One `alone` needs no transaction.
         """
         patience = patience or self.patience
-        lend = self.connection if alone else self.transaction
 
         async def attempt() -> T:
-            async with lend(ANSWERS_WITHIN * patience) as connection:
-                return await work(connection)
+            async with self.connection(ANSWERS_WITHIN * patience) as connection:
+                if alone:
+                    return await work(connection)
+                async with connection.pipeline(), connection.transaction():
+                    if self.pooler:
+                        await connection.execute(_SESSION, _SET_HERE)
+                    return await work(connection)
 
         return await self._again(attempt, patience)
 

@@ -159,27 +159,23 @@ class PostgresJournal(SqlJournal):
             resources.push_async_callback(self.database.aclose)
             self.database.closed = False
             self.partitions, doubts = await schema.prepare(
-                self.database, self.partitions, self.appender.note
+                self.database, self.partitions, self.appender.write
             )
             for doubt in doubts:
                 _LOG.warning("%s", doubt)
-            self.tail.open(await self._last())
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
-            for run in (
-                self.appender.run,
-                self._members.run,
-                self._members.run_announcing,
-                self._sweep,
-            ):
+            members = self._members
+            for run in (self.appender.run, members.run, members.run_announcing, self._sweep):
                 self._tasks.start(run.__qualname__, run)
             try:
                 async with asyncio.timeout(self.database.ends_within):
-                    await self._members.looked.wait()
+                    await members.looked.wait()
             except TimeoutError:
                 raise JournalError("PostgreSQL: the server does not answer") from None
-            if self._members.fault is not None:
-                raise JournalError(self._members.fault)
+            if members.fault is not None:
+                raise JournalError(members.fault)
+            self.tail.open(self.tail.reach)
             self._resources = resources.pop_all()
         return self
 
@@ -281,15 +277,11 @@ class PostgresJournal(SqlJournal):
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        if not isinstance(start, int):
-            start = await self._last() if start is Start.END else 0
-        return EphemeralCursor(start, self.tail.next_after)
-
-    async def _last(self) -> int:
-        rows = await self.database.rows("SELECT last FROM $.head")
-        if not rows:
-            raise JournalError(HEAD_IS_EMPTY)
-        return int(rows[0][0])
+        if start is Start.END:  # of what any process has appended
+            rows = await self.database.rows("SELECT last FROM $.head")
+            start = max((last for (last,) in rows), default=self.tail.reach)
+        position = start if isinstance(start, int) else 0
+        return EphemeralCursor(position, self.tail.next_after)
 
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None
@@ -351,12 +343,8 @@ class PostgresJournal(SqlJournal):
 
     async def is_served(self, name: str) -> bool:
         """See `SharedJournal.is_served`."""
-        return bool(
-            await self.database.rows(
-                "SELECT 1 FROM $.cursors JOIN $.members USING (owner) WHERE subscriber = %s",
-                (name,),
-            )
-        )
+        served = "SELECT FROM $.cursors JOIN $.members USING (owner) WHERE subscriber = %s"
+        return bool(await self.database.rows(served, (name,)))
 
     async def replay(self, positions: Sequence[int], subscriber: str) -> int:
         """See `Journal.replay`; all processes are told."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from bridge.journal.postgres.database import (
     HEAD_IS_EMPTY,
     Away,
     Connection,
+    columns,
     ending_within,
     telling,
 )
@@ -94,8 +94,6 @@ class Members:
                     with ending_within(self._database.ends_within, connection):
                         await self._look(connection, anew=anew)
                 anew = False
-                self.fault = None
-                self.looked.set()
                 await self._listen(connection)
         finally:  # leaving its own block would roll back before, and may be cancelled in that
             await connection.close()
@@ -117,7 +115,7 @@ class Members:
         values = (
             *(self._journal.owner, self._listens, list(cursors), self._journal.partitions),
             *(self._poll, _SILENT, anew, known),
-            *(map(list, zip(*named, strict=True)) if named else ([], [], [], [])),
+            *columns(named, 4),
         )
         asked = await self._database.execute(connection, _LOOK, values)
         (found,) = await asked.fetchall()
@@ -130,21 +128,19 @@ class Members:
             self._journal.appender.look_for_due()
             due_in = None
         self._next_look = self._poll if due_in is None else min(due_in, self._poll)
-        self._tell(gone, put_back, returns=returns and self.looked.is_set())
+        for each in gone:
+            _LOG.warning("the bridge process %s has stopped; others go on with its work", each)
+        if returns and self.looked.is_set():
+            _LOG.warning("this process was taken for dead; others may serve what it served")
+        for each in put_back:
+            _LOG.critical("somebody deleted from cursors how far %s is: it is put back", each)
         for cursor, share in zip(cursors.values(), shares, strict=True):
             own = zip(*owned, strict=True)
             await cursor.serve({n: upto for name, n, upto in own if name == cursor.name}, share)
         if gives:
             self.announce("")  # others can have them
-
-    def _tell(self, gone: Sequence[str], put_back: Sequence[str], *, returns: bool) -> None:
-        for each in gone:
-            _LOG.warning("the bridge process %s has stopped; others go on with its work", each)
-        if returns:
-            _LOG.warning("this process was taken for dead; others may serve what it served")
-        for each in put_back:
-            told = "somebody deleted from the table cursors how far %s is: it is put back"
-            _LOG.critical(told, each)
+        self.fault = None
+        self.looked.set()
 
     async def serve(self) -> None:
         """Claim what is free of what this process serves since now."""
@@ -156,10 +152,10 @@ class Members:
         with suppress(JournalError):
             await self._database.ask(_LEAVE, {"owner": self._journal.owner})
 
-    def announce(self, *words: str) -> None:
+    def announce(self, word: str) -> None:
         """Tell the other processes soon: a subscriber's name, or "" for a change of members."""
         if self._listens:
-            self._announced.update(words)
+            self._announced.add(word)
             self._to_announce.set()
 
     def announce_last(self, last: int) -> None:

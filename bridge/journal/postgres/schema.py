@@ -15,13 +15,13 @@ import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.journal.domains import TO_BE_MOVED
+from bridge.journal.grouping import Append
 from bridge.journal.ledger import decode_queue
 from bridge.journal.postgres.database import Connection, Database
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.reading import read_event
-from bridge.model import Event
 
-Note: TypeAlias = Callable[[Sequence[Event], Connection], Awaitable[None]]
+Write: TypeAlias = Callable[[Sequence[Append], Connection], Awaitable[object]]
 
 FORMAT: Final = 6
 _OLDEST_SERVER: Final = 140000
@@ -54,18 +54,18 @@ SELECT string_agg(place, ', ') FROM unnest(%s) AS place WHERE NOT EXISTS (
 
 
 async def prepare(
-    database: Database, partitions: int, note: Note | None = None
+    database: Database, partitions: int, write: Write | None = None
 ) -> tuple[int, list[str]]:
     """Make the tables where they are missing, and bring them up to date.
 
-    Return how many partitions there are, and what makes the server less than safe. `note` notes
-    the terms of events of before; without it, nothing is kept. Raises `JournalError`.
+    Return how many partitions there are, and what makes the server less than safe. `write`
+    notes the terms of events of before; without it, nothing is kept. Raises `JournalError`.
     """
     within = None
     while True:  # processes that start together make the tables once; one may upgrade them for long
         async with (
             database.connection(within) as connection,
-            connection.transaction(force_rollback=note is None),
+            connection.transaction(force_rollback=write is None),
         ):
             doubts = await _doubts(connection)
             lock = "SELECT pg_try_advisory_xact_lock(hashtext('incs-bridge'))"
@@ -74,11 +74,11 @@ async def prepare(
                 path = f'SET LOCAL search_path = "{database.schema}", pg_temp'
                 await connection.execute(path.encode())
                 found, partitions = await _find(connection, database.schema, partitions)
-                if found < FORMAT and note is not None:
+                if found < FORMAT and write is not None:
                     if within is None:
                         within = math.inf
                         continue
-                    await _upgrade(connection, found, note)
+                    await _upgrade(connection, found, write)
                     found = FORMAT
                 if found == FORMAT:
                     await refuse_lacks(connection, database.schema)
@@ -149,21 +149,23 @@ async def _find(connection: Connection, name: str, partitions: int) -> tuple[int
     return found, partitions
 
 
-async def _upgrade(connection: Connection, found: int, note: Note) -> None:
+async def _upgrade(connection: Connection, found: int, write: Write) -> None:
     """Bring tables up to date."""
     await connection.execute(_UPGRADE.encode())
     await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
     if found >= _WITH_TERMS:
         return
-    async with connection.cursor("past", binary=True) as past:
-        await past.execute(
+    async with connection.cursor("past", binary=True) as entries:
+        await entries.execute(
             "SELECT position, event FROM entries WHERE event IS NOT NULL ORDER BY position"
         )
-        while page := await past.fetchmany(_PAGE):
-            await note([read_event(data, position) for position, data in page], connection)
+        while page := await entries.fetchmany(_PAGE):
+            past = [read_event(data, position) for position, data in page]
+            await write([Append(past=past)], connection)
     queues = await connection.cursor(binary=True).execute("SELECT items FROM queues")
     async for (items,) in queues:
-        await note([item.event for item in decode_queue("", items).items], connection)
+        past = [item.event for item in decode_queue("", items).items]
+        await write([Append(past=past)], connection)
 
 
 async def _make_schema(connection: Connection, name: str) -> None:
