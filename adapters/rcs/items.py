@@ -95,11 +95,15 @@ def _status_word(item: JsonObject) -> str | None:
 def _sender(item: JsonObject) -> str | None:
     # A ServerEvent names the same user `phoneNumber`; a gateway may write a URI (RFC 3966).
     named = first(item, ("senderPhoneNumber", "phoneNumber"), identifier)
-    return named if named is None else named.removeprefix("tel:")
+    return named if named is None else named.strip().removeprefix("tel:")
 
 
 def _occurred_at(item: JsonObject, scope: Scope) -> datetime:
-    return instant(item.get("sendTime")) or scope.received_at
+    told = item.get("sendTime")
+    at = instant(told)
+    if at is None and type(told) is str:
+        at = instant("".join(told.split()))  # a gateway's has blanks in it
+    return at or scope.received_at
 
 
 # --- events ------------------------------------------------------------------------------
@@ -300,14 +304,16 @@ def _location(value: JsonValue, words: str | None) -> Location | None:
 def _choice(
     response: JsonObject, item: JsonObject, words: str | None
 ) -> tuple[Choice | None, ReplyTo | None]:
-    postback = filled(response.get("postbackData"))
-    label = filled(response.get("text"))
+    postback = filled(response.get("postbackData")) or filled(
+        mapping(response.get("postBack")).get("data")
+    )
+    label = first(response, wire.LABELS, filled)
     if postback is None and label is None:
         return None, None
     title = label or words
-    # INCS adds where the suggestion was shown; Google does not tell.
+    # INCS and some operators add where the suggestion was shown; Google does not tell.
     shown = mapping(response.get("trackdata"))
-    message_id = identifier(shown.get("msgId"))
+    message_id = identifier(shown.get("msgId")) or identifier(response.get("contextMessageId"))
     choice = build.choice(
         source=_source(response, shown, item),
         id=postback,
