@@ -64,7 +64,8 @@ class RcsSettings:
     """What sending takes: the JSON key of a service account of the partner's project."""
 
     agent_id: str | None = None
-    """The agent to send as where a message does not say."""
+    """The agent to send as where a message does not say. What it sends is for the account that
+    Google's callbacks name: this id with `@rbm.goog` behind it."""
 
     traffic_type: (
         Literal["AUTHENTICATION", "TRANSACTION", "PROMOTION", "SERVICEREQUEST", "ACKNOWLEDGEMENT"]

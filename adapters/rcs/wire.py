@@ -18,6 +18,12 @@ from bridge.model import ChoiceSource, JsonValue, MediaKind, Status
 
 CHANNEL: Final = "rcs"
 
+AGENTS: Final = "@rbm.goog"
+"""Google's domain: it stands behind an agent's id in callbacks, and not in requests.
+
+https://github.com/rcs-business-messaging/rbm-api-examples/tree/master/nodejs/rbm-api-helper
+"""
+
 SIGNATURE_HEADER: Final = "X-Goog-Signature"
 SIGNATURE_ALGORITHM: Final = "sha512"
 SIGNATURE_SIZE: Final = 64  # bytes
@@ -132,6 +138,11 @@ _OF_OPERATORS: Final = {
 _PARTS: Final = ("entity", "messageContent")
 _RECEIVED: Final = "RECEIVED"
 _OTHER_NAMES: Final = _IN_PROTO.union(_OF_OPERATORS, _PARTS)
+
+
+def named_in_callbacks(agent_id: str) -> str:
+    """Return an agent's id with Google's domain, as events have it for their account."""
+    return agent_id if "@" in agent_id else agent_id + AGENTS
 
 
 def is_item(value: dict[str, JsonValue]) -> bool:
