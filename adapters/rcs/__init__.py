@@ -241,7 +241,7 @@ class Rcs:
         scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,
-            account=identifier(item.get("agentId")),
+            account=identifier(item.get("agentId")) or identifier(body.get("agentId")),
             received_at=verified.received_at,
             body=body,
         )

@@ -57,6 +57,8 @@ _DOCUMENT: Final = MediaKind.DOCUMENT
 _ACTION: Final = ChoiceSource.ACTION
 _SUGGESTION: Final = ChoiceSource.SUGGESTION
 _SHOWN: Final = frozenset(wire.CONTENT_FIELDS)
+# The tap of an action is also documented with an eventId in place of the messageId.
+_IDS: Final = ("messageId", "eventId")
 _DEGREES: Final = frozenset({"latitude", "longitude"})
 
 
@@ -82,6 +84,12 @@ def _event(item: JsonObject, scope: Scope) -> Event:
             raise Unreadable("eventType", "not a string")
         return _user_event(event_type, item, scope)
     return _message(item, scope)
+
+
+def _is_told_as_a_message(item: JsonObject) -> bool:
+    """Return whether there is what a user wrote, by whatever name a gateway tells that it came."""
+    shows = any(item.get(name) not in (None, "") for name in wire.CONTENT_FIELDS)
+    return shows and first(item, _IDS, identifier) is not None
 
 
 def _status_word(item: JsonObject) -> str | None:
@@ -110,7 +118,7 @@ def _occurred_at(item: JsonObject, scope: Scope) -> datetime:
 
 
 def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
-    word = event_type.upper()
+    word = event_type.strip().upper()
     sender = _sender(item)
     user_phone = phone(sender)
     party = build.party(phone=user_phone)
@@ -160,6 +168,8 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
             reason=first(item, wire.REASONS, _words),
             conversation=conversation,
         )
+    if _is_told_as_a_message(item):
+        return _message(item, scope)
     notice = _notice(event_type, item, scope)
     if sender is None:
         return notice
@@ -204,8 +214,7 @@ def _identity(item: JsonObject, scope: Scope) -> str:
 
 
 def _message(item: JsonObject, scope: Scope) -> Message:
-    # The tap of an action is also documented with an eventId in place of the messageId.
-    message_id = first(item, ("messageId", "eventId"), identifier)
+    message_id = first(item, _IDS, identifier)
     content, reply_to = _content(item)
     if message_id is None:
         raise Unreadable("messageId", "missing")

@@ -133,10 +133,8 @@ _OF_OPERATORS: Final = {
     "assistantId": "agentId",
     "botId": "agentId",
 }
-# The object in theirs that holds some of the fields, or what a user wrote, and how the latter is
-# told from a status.
+# The object in theirs that holds some of the fields, or what a user wrote.
 _PARTS: Final = ("entity", "messageContent")
-_RECEIVED: Final = "RECEIVED"
 _OTHER_NAMES: Final = _IN_PROTO.union(_OF_OPERATORS, _PARTS)
 
 
@@ -169,8 +167,6 @@ def spelled(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         if type(part) is dict:
             del told[name]
             told |= {"suggestionResponse": part} if "postbackData" in part else part
-    if told.get("eventType") == _RECEIVED:
-        del told["eventType"]
     return told
 
 
