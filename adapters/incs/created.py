@@ -13,7 +13,7 @@ from typing import Final, final
 import attrs
 
 from bridge.adapter import Scope, build
-from bridge.adapter.payload import first, identifier, instant, integer, phone
+from bridge.adapter.payload import identifier, instant, integer, phone
 from bridge.adapter.reading import JsonObject, required_id, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.capabilities import VIBER
@@ -28,7 +28,6 @@ from bridge.model import (
     ConversationKind,
     Direction,
     Event,
-    JsonValue,
     Message,
     Origin,
     Party,
@@ -205,13 +204,12 @@ def _is_agent(value: str | None) -> bool:
     return value is not None and _AGENT.fullmatch(value) is not None
 
 
-def _named(value: JsonValue) -> str | None:
-    found = identifier(value)
-    return None if found == _NO_ID else found
-
-
 def _side(message: JsonObject, name: str, older: str, auth_id: str | None) -> str | None:
-    value = first(message, (name, older), _named)
+    value = identifier(message.get(name))
+    if value in (None, _NO_ID):
+        value = identifier(message.get(older))
+    if value == _NO_ID:
+        return None
     if value is None or auth_id is None or "_" not in value:
         return value
     # The older form of a user is "<auth_id>_<phone>".
