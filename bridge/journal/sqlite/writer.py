@@ -34,7 +34,7 @@ from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import lacking
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
-from bridge.model.codec import encode
+from bridge.model.codec import encode_brief
 from bridge.model.frozen import builder
 from bridge.process.raised import kind_of
 from bridge.process.supervised import report
@@ -452,7 +452,7 @@ class Writer:
             before, start = last, len(values)
             try:
                 for event, lane in append.decide(ledger, self._queues):
-                    data = encode(event)
+                    data = encode_brief(event)
                     last += 1
                     values += (last, ids[event.key], now, lane, data)
                     size = len(data)
