@@ -358,7 +358,7 @@ def test_what_a_journal_leaves_out_is_meant_for_ever():
     assert told.conversation.kind is ConversationKind.DIRECT
     assert told.sender.role is Role.USER
     change = decode(
-        b'{"kind":"status","key":"k","source":"incs","channel":"whatsapp",'
+        b'{"kind":"status_change","key":"k","source":"incs","channel":"whatsapp",'
         b'"occurred_at":"2025-06-08T20:59:43Z","received_at":"2025-06-08T20:59:44Z",'
         b'"message_id":"m","status":"read","provider_status":"read","raw":null}'
     )
