@@ -24,7 +24,7 @@ import attrs
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
-from bridge.journal.erasure import Subject
+from bridge.journal.erasure import Subject, leave_numbers
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.entries import last_position
 from bridge.journal.sqlite.headers import FRAME_HEADER, WAL_HEADER
@@ -34,7 +34,7 @@ from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import lacking
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
-from bridge.model.codec import encode
+from bridge.model.codec import encode_brief
 from bridge.model.frozen import builder
 from bridge.process.raised import kind_of
 from bridge.process.supervised import report
@@ -109,7 +109,10 @@ class Release(Append):
 
 @attrs.define(eq=False, kw_only=True)
 class Erase(Append):
-    """Somebody whose events wait no more; what waited behind them may be published for it."""
+    """Somebody whose events wait no more; what waited behind them may be published for it.
+
+    Whoever had the somebody's numbers before keeps no conversation by these.
+    """
 
     subject: Subject
 
@@ -117,6 +120,7 @@ class Erase(Append):
         """See `Append.decide`."""
         published: list[Published] = []
         self.result = 0
+        leave_numbers(self.subject, ledger)
         for waiting in queues.all():
             erased, freed = withdraw(waiting.lane, self.subject.is_in, ledger)
             self.result += erased
@@ -448,7 +452,7 @@ class Writer:
             before, start = last, len(values)
             try:
                 for event, lane in append.decide(ledger, self._queues):
-                    data = encode(event)
+                    data = encode_brief(event)
                     last += 1
                     values += (last, ids[event.key], now, lane, data)
                     size = len(data)
