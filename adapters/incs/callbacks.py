@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.adapter.body import read_embedded
-from bridge.adapter.payload import filled, mapping, sole
+from bridge.adapter.payload import filled, integer, mapping, sole
 from bridge.adapter.reading import JsonObject, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
@@ -32,6 +32,7 @@ from bridge.model import Event, JsonValue
 
 _WHATSAPP: Final = "whatsapp"
 _ITEM: Final = frozenset({*FROM, *RECIPIENT})
+_CREATED: Final = frozenset({"auth_id", "channel_msg_id", "conversation_id"})
 _CALLBACK: Final = frozenset({"event", "channel_id", "business_phone", "message", "received_at"})
 
 
@@ -42,7 +43,10 @@ def translate_callback(
     event, message = body.get("event"), body.get("message")
     if type(message) is not dict and message is not None:
         body = {**body, "message": _alone(message)}
-    read = _read_of(event) if type(event) is str else None
+    if type(event) is str and event:
+        read = _read_of(event)
+    else:
+        read = _read_by_shape(body) if event in (None, "") else None
     try:
         if read is not None:
             return read(body, channels, received_at)
@@ -169,6 +173,17 @@ def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) ->
 
 def _read_of(event: str) -> _Read | None:
     return _CALLBACKS.get(event) or _CALLBACKS.get(event.strip().lower())
+
+
+def _read_by_shape(body: JsonObject) -> _Read | None:
+    """Return how to read a callback that does not say what it is called, if its fields tell."""
+    message, word = mapping(body.get("message")), body.get("message_status")
+    if message:
+        return _new_message if _CREATED.isdisjoint(message) else message_created
+    if "message_id" not in body or word is None:
+        return None
+    is_number = integer(word) is not None
+    return message_status_updated if is_number else message_status_update
 
 
 _Read: TypeAlias = Callable[[JsonObject, Channels, datetime], Sequence[Event]]
