@@ -32,6 +32,7 @@ from bridge.model import Event, JsonValue
 
 _WHATSAPP: Final = "whatsapp"
 _ITEM: Final = frozenset({*FROM, *RECIPIENT})
+_NOTHING: Final[frozenset[str]] = frozenset()
 _CREATED: Final = frozenset({"auth_id", "channel_msg_id", "conversation_id"})
 _CALLBACK: Final = frozenset({"event", "channel_id", "business_phone", "message", "received_at"})
 
@@ -86,8 +87,8 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
         return (translate_item(message, scope, "message"),)
     field, value, more = _inside(message)
     if field is not None:
-        told = {**more, **body, "message": value}
-        return _whatsapp_message(told, value, channels, received_at, field)
+        told = {**body, "message": value}
+        return _whatsapp_message(told, value, channels, received_at, field=field, more=more)
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
 
 
@@ -109,11 +110,11 @@ def _value_of(*items: JsonValue) -> JsonObject:
     return {MESSAGES: messages, "statuses": statuses}
 
 
-def _inside(message: JsonObject) -> tuple[str | None, JsonObject, JsonObject]:
+def _inside(message: JsonObject) -> tuple[str | None, JsonObject, Sequence[JsonObject]]:
     """Return the field and the value of WhatsApp in a message that Meta's envelope is around.
 
-    With what else is in the envelope. An item alone is one of a value; the field is None where
-    there is neither.
+    With what else is in each level of the envelope. An item alone is one of a value; the field is
+    None where there is neither.
     """
     entry = sole(message.get("entry"))
     change = sole(entry.get("changes")) or message
@@ -121,13 +122,13 @@ def _inside(message: JsonObject) -> tuple[str | None, JsonObject, JsonObject]:
     if value:
         field = filled(change.get("field"))
         levels = ((message, BODY | CHANGE), (entry, ENTRY), (change, CHANGE))
-        more = {name: level[name] for level, known in levels for name in level.keys() - known}
+        more = [{name: level[name] for name in level.keys() - known} for level, known in levels]
         if field in FIELDS:
             return field, value, more
-        return field_of(value), value, {**more, "field": field}
+        return field_of(value), value, [*more, {"field": field}]
     if _is_item(message):
-        return MESSAGES, _value_of(message), {}
-    return None, message, {}
+        return MESSAGES, _value_of(message), ()
+    return None, message, ()
 
 
 def _is_item(value: JsonValue) -> bool:
@@ -141,7 +142,9 @@ def _whatsapp_message(
     message: JsonObject,
     channels: Channels,
     received_at: datetime,
+    *,
     field: str | None = None,
+    more: Sequence[JsonObject] = (),
 ) -> Sequence[Event]:
     channel_id = body.get("channel_id")
     # The envelope's phone comes first: some samples carry another one in the metadata.
@@ -157,7 +160,10 @@ def _whatsapp_message(
         body, received_at, evidence=_WHATSAPP, channel_id=channel_id, business_phone=phone
     )
     events = translate_value(message, scope, ("message",), field or MESSAGES)
-    events += beside(body, _CALLBACK, scope, {"time": body.get("received_at")})
+    entry = {"time": body.get("received_at")}
+    events += beside(body, _CALLBACK, scope, entry)
+    for level in more:
+        events += beside(level, _NOTHING, scope, entry)
     return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
 
 
