@@ -120,12 +120,13 @@ def _inside(message: JsonObject) -> tuple[str | None, JsonObject, Sequence[JsonO
     change = sole(entry.get("changes")) or message
     value = mapping(change.get("value"))
     if value:
-        field = filled(change.get("field"))
+        told = change.get("field")
+        field = filled(told)
         levels = ((message, BODY | CHANGE), (entry, ENTRY), (change, CHANGE))
         more = [{name: level[name] for name in level.keys() - known} for level, known in levels]
         if field in FIELDS:
             return field, value, more
-        return field_of(value), value, [*more, {"field": field}]
+        return field_of(value), value, [*more, {"field": told}]
     if _is_item(message):
         return MESSAGES, _value_of(message), ()
     return None, message, ()
