@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.adapter.body import read_embedded
-from bridge.adapter.payload import filled, mapping, sole
+from bridge.adapter.payload import filled, integer, mapping, sole
 from bridge.adapter.reading import JsonObject, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
@@ -32,6 +32,8 @@ from bridge.model import Event, JsonValue
 
 _WHATSAPP: Final = "whatsapp"
 _ITEM: Final = frozenset({*FROM, *RECIPIENT})
+_NOTHING: Final[frozenset[str]] = frozenset()
+_CREATED: Final = frozenset({"auth_id", "channel_msg_id", "conversation_id"})
 _CALLBACK: Final = frozenset({"event", "channel_id", "business_phone", "message", "received_at"})
 
 
@@ -42,7 +44,10 @@ def translate_callback(
     event, message = body.get("event"), body.get("message")
     if type(message) is not dict and message is not None:
         body = {**body, "message": _alone(message)}
-    read = _read_of(event) if type(event) is str else None
+    if type(event) is str and event:
+        read = _read_of(event)
+    else:
+        read = _read_by_shape(body) if event in (None, "") else None
     try:
         if read is not None:
             return read(body, channels, received_at)
@@ -82,8 +87,8 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
         return (translate_item(message, scope, "message"),)
     field, value, more = _inside(message)
     if field is not None:
-        told = {**more, **body, "message": value}
-        return _whatsapp_message(told, value, channels, received_at, field)
+        told = {**body, "message": value}
+        return _whatsapp_message(told, value, channels, received_at, field=field, more=more)
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
 
 
@@ -105,25 +110,26 @@ def _value_of(*items: JsonValue) -> JsonObject:
     return {MESSAGES: messages, "statuses": statuses}
 
 
-def _inside(message: JsonObject) -> tuple[str | None, JsonObject, JsonObject]:
+def _inside(message: JsonObject) -> tuple[str | None, JsonObject, Sequence[JsonObject]]:
     """Return the field and the value of WhatsApp in a message that Meta's envelope is around.
 
-    With what else is in the envelope. An item alone is one of a value; the field is None where
-    there is neither.
+    With what else is in each level of the envelope. An item alone is one of a value; the field is
+    None where there is neither.
     """
     entry = sole(message.get("entry"))
     change = sole(entry.get("changes")) or message
     value = mapping(change.get("value"))
     if value:
-        field = filled(change.get("field"))
+        told = change.get("field")
+        field = filled(told)
         levels = ((message, BODY | CHANGE), (entry, ENTRY), (change, CHANGE))
-        more = {name: level[name] for level, known in levels for name in level.keys() - known}
+        more = [{name: level[name] for name in level.keys() - known} for level, known in levels]
         if field in FIELDS:
             return field, value, more
-        return field_of(value), value, {**more, "field": field}
+        return field_of(value), value, [*more, {"field": told}]
     if _is_item(message):
-        return MESSAGES, _value_of(message), {}
-    return None, message, {}
+        return MESSAGES, _value_of(message), ()
+    return None, message, ()
 
 
 def _is_item(value: JsonValue) -> bool:
@@ -137,7 +143,9 @@ def _whatsapp_message(
     message: JsonObject,
     channels: Channels,
     received_at: datetime,
+    *,
     field: str | None = None,
+    more: Sequence[JsonObject] = (),
 ) -> Sequence[Event]:
     channel_id = body.get("channel_id")
     # The envelope's phone comes first: some samples carry another one in the metadata.
@@ -153,7 +161,10 @@ def _whatsapp_message(
         body, received_at, evidence=_WHATSAPP, channel_id=channel_id, business_phone=phone
     )
     events = translate_value(message, scope, ("message",), field or MESSAGES)
-    events += beside(body, _CALLBACK, scope, {"time": body.get("received_at")})
+    entry = {"time": body.get("received_at")}
+    events += beside(body, _CALLBACK, scope, entry)
+    for level in more:
+        events += beside(level, _NOTHING, scope, entry)
     return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
 
 
@@ -169,6 +180,17 @@ def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) ->
 
 def _read_of(event: str) -> _Read | None:
     return _CALLBACKS.get(event) or _CALLBACKS.get(event.strip().lower())
+
+
+def _read_by_shape(body: JsonObject) -> _Read | None:
+    """Return how to read a callback that does not say what it is called, if its fields tell."""
+    message, word = mapping(body.get("message")), body.get("message_status")
+    if message:
+        return _new_message if _CREATED.isdisjoint(message) else message_created
+    if "message_id" not in body or word is None:
+        return None
+    is_number = integer(word) is not None
+    return message_status_updated if is_number else message_status_update
 
 
 _Read: TypeAlias = Callable[[JsonObject, Channels, datetime], Sequence[Event]]
