@@ -72,16 +72,24 @@ def key_unshown(message: Message) -> str:
 
 def latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
     """Return the last account that was published of a happening, and the key of the next one."""
+    found, more = accounts(key, ledger)
+    return found[-1] if found else None, more
+
+
+def accounts(key: str, ledger: Ledger) -> tuple[Sequence[Event], str | None]:
+    """Return every account that was published of a happening, and the key of the next one."""
     known = ledger.known(key)
     if known is None:
-        return None, None
-    first = found = known.event
+        return (), None
+    first = known.event
+    found = [first]
     for number in range(1, _MOST_COMPLETIONS + 1):
         more = f"{first.key}/more/{number}"
         if not ledger.knows(more):
             return found, more
         known = ledger.known(more)
-        found = found if known is None else known.event
+        if known is not None:
+            found.append(known.event)
     return found, None
 
 

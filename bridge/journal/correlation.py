@@ -21,7 +21,7 @@ from bridge.journal import about, changes, identity, ours, tracks, untimed, user
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
-from bridge.journal.telling import is_more, together, told_of_status
+from bridge.journal.telling import is_more, is_told, together, told_of_status
 from bridge.journal.users import Joined
 from bridge.journal.waiting import Published
 from bridge.model import (
@@ -81,14 +81,14 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
             return True, published
         return _status(event, ledger)
-    # A change of consent is the same under each name of its user, all of which are remembered.
+    conversation: Conversation | None = getattr(event, "conversation", None)
+    # A repetition may tell a further name of its user, and all names are remembered.
     if (
         ledger.knows(event.key)
         and not is_untimed(event)
-        and (type(event) is not ConsentChange or ledger.known(event.key) is None)
+        and (conversation is None or ledger.known(event.key) is None)
     ):
         return _DUPLICATE
-    conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
     names: Sequence[str] = ()
     if conversation is not None:
@@ -373,14 +373,15 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
 
 
 def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
-    """Publish a repeated status that says more than was said; it moves nothing."""
-    latest, more = about.latest(key, ledger)
-    if more is None or not isinstance(latest, StatusChange):
+    """Publish a repeated status that says more than was said, or else; it moves nothing.
+
+    One that repeats any account of it is a repetition, also after another one.
+    """
+    accounts, more = about.accounts(key, ledger)
+    told = [each for each in accounts if isinstance(each, StatusChange)]
+    if more is None or not told or any(is_told(change, each) for each in told):
         return _DUPLICATE
-    said = told_of_status(latest, change)
-    if all(getattr(latest, field) == value for field, value in said.items()):
-        return _DUPLICATE
-    change = evolved(change, **said, key=more, advanced=False)
+    change = evolved(change, **told_of_status(told[-1], change), key=more, advanced=False)
     return True, waiting.publish_or_wait(change, (more,), ledger)
 
 
