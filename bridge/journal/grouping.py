@@ -12,7 +12,7 @@ import attrs
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
-from bridge.journal.erasure import Subject
+from bridge.journal.erasure import Subject, leave_numbers
 from bridge.journal.identity import note_terms
 from bridge.journal.overlay import Overlay
 from bridge.journal.waiting import Published, release, withdraw
@@ -50,12 +50,16 @@ class Append:
 
 
 class Appends:
-    """The queue of appends to `servers`; at most `most` events are in it when one is added."""
+    """The queue of appends to `servers`; at most `most` events are in it when one is added.
 
-    def __init__(self, servers: str, most: int) -> None:
+    Callers wait for an answer `within` so many seconds; an append may be written after that.
+    """
+
+    def __init__(self, servers: str, most: int, *, within: float | None = None) -> None:
         self.filled = asyncio.Event()
         self._servers = servers
         self._most = most
+        self._within = within
         self._queue: deque[Append] = deque()
         self._waiting = 0
 
@@ -68,11 +72,8 @@ class Appends:
         self._queue.append(append)
         self.filled.set()
 
-    async def put(self, append: Append, *, within: float | None = None) -> Append:
-        """Return an append when it is written. Raises `JournalError` or `CodecError`.
-
-        Its caller waits for so many seconds at most; it may be written after that.
-        """
+    async def put(self, append: Append) -> Append:
+        """Return an append when it is written. Raises `JournalError` or `CodecError`."""
         if append.events and self._waiting >= self._most:
             raise JournalError(f"{self._waiting} events wait for {self._servers}")
         loop = asyncio.get_running_loop()
@@ -80,9 +81,9 @@ class Appends:
         self._waiting += len(append.events)
         self.add(append)
         timer = None
-        if within is not None:
+        if self._within is not None:
             silent = JournalError(f"{self._servers} does not answer")
-            timer = loop.call_later(within, self.answer, (append,), silent)
+            timer = loop.call_later(self._within, self.answer, (append,), silent)
         try:
             await append.done
         finally:
@@ -143,6 +144,8 @@ def decide(
         with reading():
             publish(release(lane, due, ledger))
     if append.erase is not None:
+        with reading():
+            leave_numbers(append.erase, ledger)
         for lane in append.lanes:
             with reading():
                 erased, freed = withdraw(lane, append.erase.is_in, ledger)

@@ -40,10 +40,8 @@ _HELD_AGAIN: Final = (
 class SqlJournal(Walking, Journal):
     """The part of a journal that asks its tables."""
 
-    @property
-    def owner(self) -> str:
-        """The name of this process among those that serve subscribers."""
-        return ""
+    owner = ""
+    """The name of this process among those that serve subscribers."""
 
     @abstractmethod
     async def _change(self, *statements: str, **values: object) -> int:

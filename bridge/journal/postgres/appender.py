@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import first_keys, first_names
@@ -27,7 +27,7 @@ from bridge.journal.ledger import (
     encode_waiting,
 )
 from bridge.journal.overlay import Ids, Overlay, digest_of_name
-from bridge.journal.postgres.database import HEAD_IS_EMPTY, Away, Connection, Database
+from bridge.journal.postgres.database import HEAD_IS_EMPTY, Away, Connection, Database, columns
 from bridge.journal.protocol import Entry
 from bridge.journal.reading import read_event
 from bridge.journal.waiting import Published
@@ -36,6 +36,9 @@ from bridge.model.codec import encode
 
 if TYPE_CHECKING:
     from bridge.journal.postgres.journal import PostgresJournal
+
+T = TypeVar("T")
+_Stored: TypeAlias = tuple[int, float, bytes | None, bytes | None]
 
 _GROUP: Final = 256  # events in one transaction
 _WITHOUT_LOCK: Final = 3  # times that a group is decided on before it takes the lock
@@ -59,52 +62,40 @@ UNION ALL SELECT 'head', NULL, NULL, NULL, last, NULL FROM $.head
 _KEEP: Final = f"SELECT $.keep({', '.join(['%s'] * 16)}) FROM $.head WHERE last >= %s"  # noqa: S608
 
 
-class Appender:
+class Appender(Appends):
     """Commits what callers append, in groups, while `run` runs; at most `max_waiting` events wait.
 
-    The journal is told of all entries from one position up to another.
+    The journal's tail and the other processes are told of what is new.
     """
 
     def __init__(self, journal: PostgresJournal, max_waiting: int) -> None:
         self._journal = journal
         self._database = journal.database
-        self._appends = Appends("PostgreSQL", max_waiting)
-
-    async def put(self, append: Append) -> Append:
-        """Return an append when it is committed. Raises `JournalError` or `CodecError`."""
-        return await self._appends.put(append, within=_ANSWERS_WITHIN * self._database.patience)
+        within = _ANSWERS_WITHIN * journal.settings.patience
+        super().__init__("PostgreSQL", max_waiting, within=within)
 
     async def run(self) -> None:
         """Commit groups, one after the other."""
         while True:
-            await self._appends.filled.wait()
-            await self._commit(self._appends.take(_GROUP))
+            await self.filled.wait()
+            group = self.take(_GROUP)
+            try:
+                before, entries, last = await self._keep(group)
+            except Exception as error:  # noqa: BLE001 - the appender outlives whatever it is
+                self.answer(group, error)
+            except BaseException:
+                self.answer(group, JournalError("the write was cut off"))
+                raise
+            else:
+                self.answer(group)
+                if last > before:
+                    self._journal.tail.add(before, entries, last)
+                    self._journal.members.announce_last(last)
 
     def look_for_due(self) -> None:
         """Publish soon what has waited for long enough, whichever process took it in."""
-        if not self._appends:
-            self._appends.add(Append())
-
-    def fail(self, reason: str) -> None:
-        """Refuse whatever waits."""
-        self._appends.fail(JournalError(reason))
-
-    async def _commit(self, group: Sequence[Append]) -> None:
-        try:
-            before, entries, last = await self._keep(group)
-        except Exception as error:  # noqa: BLE001 - the appender outlives whatever it is
-            self._appends.answer(group, error)
-        except BaseException:
-            self._appends.answer(group, JournalError("the write was cut off"))
-            raise
-        else:
-            self._appends.answer(group)
-            if last > before:
-                self._journal.committed(before, entries, last)
-
-    async def note(self, events: Sequence[Event], connection: Connection) -> None:
-        """Note the terms of events of before, in a transaction that is open."""
-        await self.write([Append(past=events)], connection)
+        if not self:
+            self.add(Append())
 
     async def _keep(self, group: Sequence[Append]) -> tuple[int, list[Entry], int]:
         """Write a group; return the entries after a position, up to another."""
@@ -120,9 +111,8 @@ class Appender:
         if locked:
             await self._database.execute(connection, "SELECT FROM $.head FOR UPDATE")
         ledger = GroupLedger(self._database, connection)
-        await ledger.read(
-            _needed(group, ledger), all_queues=any(item.erase is not None for item in group)
-        )
+        ledger.want(group)
+        await ledger.read(all_queues=any(item.erase is not None for item in group))
         rows: list[Sequence[bytes]] = []
         publications: list[tuple[int, str, Event, int]] = []
         for item in group:
@@ -142,25 +132,12 @@ class Appender:
                 publications.append((len(rows), lane, event, len(data)))
             # Known from now on, and not published under this key.
             rows += [(key, b"", of or b"", b"") for key, of in claims.items()]
-        before, last = await ledger.keep(rows, self._journal.partitions, self._journal.confirmed)
+        before, last = await ledger.keep(rows, self._journal.partitions, self._journal.tail.reach)
         entries = [
             Entry(position=before + 2 * number, lane=lane, event=event, size=size)
             for number, lane, event, size in publications
         ]
         return before, entries, last
-
-
-def _needed(group: Sequence[Append], ledger: GroupLedger) -> NotRead:
-    """Return what deciding on these is sure to need."""
-    need = NotRead()
-    for item in group:
-        need.keys.update(item.learned)
-        for event in (*item.events, *item.past):
-            names, lanes = first_names(event)
-            need.keys.update(ledger.ids[key] for key in first_keys(event))
-            need.names.update(ledger.ids[name] for name in names)
-            need.lanes.update(lanes)
-    return need
 
 
 async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published], Sequence[bytes]]:
@@ -170,9 +147,9 @@ async def _decide(item: Append, ledger: GroupLedger) -> tuple[Sequence[Published
         item.lanes = () if item.erase is None else tuple(ledger.seen_lanes)
         try:
             published = decide(item, ledger)
-        except NotRead as need:
+        except Unread:
             ledger.undo()
-            await ledger.read(need)
+            await ledger.read()
         else:
             return published, [encode(event) for event, _ in published]
 
@@ -181,37 +158,38 @@ class Changed(Exception):
     """Another process has changed what was read since; nothing is written."""
 
 
-class NotRead(Unread):
-    """A key, the name of a record, or a lane has not been read yet."""
+class _Seen(dict[Any, T]):
+    """What has been read of one kind, and what of it is `wanted`, which is read next.
 
-    def __init__(self, kind: str = "", what: object = None) -> None:
-        self.keys: set[bytes] = set()
-        self.names: set[bytes] = set()
-        self.lanes: set[str] = set()
-        if kind:
-            getattr(self, kind).add(what)
+    None where there is nothing.
+    """
 
-
-class _Seen(dict[Any, Any]):
-    """What has been read of one kind: None where there is nothing."""
-
-    def __init__(self, kind: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._kind = kind
+        self.wanted: set[Any] = set()
 
-    def __missing__(self, what: object) -> None:
-        """Raise `NotRead`."""
-        raise NotRead(self._kind, what)
+    def __missing__(self, what: object) -> T:
+        """Raise `Unread`."""
+        self.wanted.add(what)
+        raise Unread
+
+    def take(self) -> list[Any]:
+        """Return what is wanted, of which nothing has been found so far."""
+        taken, self.wanted = list(self.wanted), set()
+        self.update(dict.fromkeys(taken))
+        return taken
 
 
 class GroupLedger(Overlay[bytes]):
-    """The `Ledger` of one group of appends. Any of its calls may raise `NotRead`.
+    """The `Ledger` of one group of appends. Any of its calls may raise `Unread`: `read` then.
 
     `due` are the lanes with an event whose time to wait is over.
     """
 
     def __init__(self, database: Database, connection: Connection) -> None:
-        self._keys, self._names, self.seen_lanes = _Seen("keys"), _Seen("names"), _Seen("lanes")
+        self._keys: _Seen[_Stored | None] = _Seen()
+        self._names: _Seen[Record | bytes | None] = _Seen()
+        self.seen_lanes: _Seen[Queue | None] = _Seen()
         super().__init__(
             Ids(digest_of_name),
             stored_queue=self.seen_lanes.__getitem__,
@@ -222,17 +200,24 @@ class GroupLedger(Overlay[bytes]):
         self._execute = partial(database.execute, connection)
         self._lane_of_key: dict[bytes, str] = {}
 
-    async def read(self, need: NotRead, *, all_queues: bool = False) -> None:
-        """Read some rows, and what is due. Raises `JournalError`."""
+    def want(self, group: Sequence[Append]) -> None:
+        """Let what deciding on these is sure to need be read next."""
+        for item in group:
+            self._keys.wanted.update(item.learned)
+            for event in (*item.events, *item.past):
+                names, lanes = first_names(event)
+                self._keys.wanted.update(self.ids[key] for key in first_keys(event))
+                self._names.wanted.update(self.ids[name] for name in names)
+                self.seen_lanes.wanted.update(lanes)
+
+    async def read(self, *, all_queues: bool = False) -> None:
+        """Read what is wanted, and what is due. Raises `JournalError`."""
         values = {
-            "keys": list(need.keys),
-            "names": list(need.names),
-            "lanes": list(map(lane_bytes, need.lanes)),
+            "keys": self._keys.take(),
+            "names": self._names.take(),
+            "lanes": list(map(lane_bytes, self.seen_lanes.take())),
             "all": all_queues,
         }
-        self._keys |= dict.fromkeys(need.keys)
-        self._names |= dict.fromkeys(need.names)
-        self.seen_lanes |= dict.fromkeys(need.lanes)
         base = None
         for kind, name, one, other, position, at in await (
             await self._execute(_READ, values)
@@ -265,13 +250,11 @@ class GroupLedger(Overlay[bytes]):
         if (found := self._keys[key]) is None:
             return None
         position, at, same_as, event = found
-        other: bytes | None = same_as
-        return other if event is None else read_event(event, position, at)
+        return same_as if event is None else read_event(event, position, at)
 
     def stored_record(self, name: bytes) -> Record | bytes | None:
         """See `Overlay.stored_record`."""
-        found: Record | bytes | None = self._names[name]
-        return found
+        return self._names[name]
 
     def _stored_lane_of(self, key: bytes) -> str | None:
         self.has_key(key)  # what waits under it was read with it
@@ -290,7 +273,7 @@ class GroupLedger(Overlay[bytes]):
             for name, found in self.records.items()
         ]
         queues = [
-            (lane_bytes(lane), encode_waiting(queue.items) if queue.items else b"")
+            (lane_bytes(lane), encode_waiting(queue.items) if queue.items else b"", _seconds(queue))
             for lane, queue in self.queues.items()
         ]
         if not (rows or records or queues):
@@ -301,11 +284,10 @@ class GroupLedger(Overlay[bytes]):
             list(self._keys),
             list(self._names),
             bytes(partition_of(row[1], partitions) for row in rows),
-            *_columns(rows, 4),
-            *_columns(records, 3),
-            *_columns(queues, 2),
-            [_seconds(queue) for queue in self.queues.values()],
-            *_columns(waiting, 2),
+            *columns(rows, 4),
+            *columns(records, 3),
+            *columns(queues, 3),
+            *columns(waiting, 2),
             known,
         )
         kept = await (await self._execute(_KEEP, values)).fetchone()
@@ -315,10 +297,6 @@ class GroupLedger(Overlay[bytes]):
         if before is None:
             raise Changed
         return before, before + 2 * max(1, len(rows))
-
-
-def _columns(rows: Sequence[Sequence[bytes]], width: int) -> Sequence[list[bytes]]:
-    return [*map(list, zip(*rows, strict=True))] if rows else [[]] * width
 
 
 def _seconds(queue: Queue) -> float:

@@ -123,6 +123,11 @@ def ending_within(seconds: float, connection: Connection) -> Iterator[None]:
         timer.cancel()
 
 
+def columns(rows: Sequence[Sequence[object]], width: int) -> Sequence[list[object]]:
+    """Return rows as so many arrays."""
+    return [*map(list, zip(*rows, strict=True))] if rows else [[]] * width
+
+
 @attrs.define
 class _Pool:
     """Connections that are made when they are needed, by `connect`, and kept while they work."""
@@ -173,7 +178,7 @@ class Database:
     def _qualified(self, statement: str) -> str:
         return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close all connections."""
         self.closed = True
         for pool in (self._own, self._effects):
@@ -189,15 +194,14 @@ class Database:
         try:
             with ending_within(self.ends_within, connection):
                 ((pid, *_),) = await (await connection.execute(_SESSION, _SET)).fetchall()
+            if pid != connection.info.backend_pid:
+                raise JournalError(  # noqa: TRY301
+                    "dsn leads to a pooler such as pgbouncer: set pooler = true in "
+                    "[journal.postgres], or let dsn lead to the server itself"
+                )
         except BaseException:
             await connection.close()
             raise
-        if pid != connection.info.backend_pid:
-            await connection.close()
-            raise JournalError(
-                "dsn leads to a pooler such as pgbouncer: set pooler = true in "
-                "[journal.postgres], or let dsn lead to the server itself"
-            )
         return connection
 
     async def _connect(self, kind: type[Connection], **more: str) -> Connection:
@@ -238,18 +242,6 @@ class Database:
                         raise
 
     @asynccontextmanager
-    async def transaction(self, within: float | None = None) -> AsyncIterator[Connection]:
-        """Give a connection in a transaction, whose statements share round trips; raises so too."""
-        async with (
-            self.connection(within) as connection,
-            connection.pipeline(),
-            connection.transaction(),
-        ):
-            if self.pooler:
-                await connection.execute(_SESSION, _SET_HERE)
-            yield connection
-
-    @asynccontextmanager
     async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
         """Give a connection for a subscriber's own statements, in a transaction.
 
@@ -285,14 +277,18 @@ class Database:
     async def run(self, work: Work[T], *, alone: bool = False, patience: float | None = None) -> T:
         """Do some work in a transaction, again and again where it fails for a passing reason.
 
-        One statement `alone` needs no transaction.
+        Its statements share round trips. One `alone` needs no transaction.
         """
         patience = patience or self.patience
-        lend = self.connection if alone else self.transaction
 
         async def attempt() -> T:
-            async with lend(ANSWERS_WITHIN * patience) as connection:
-                return await work(connection)
+            async with self.connection(ANSWERS_WITHIN * patience) as connection:
+                if alone:
+                    return await work(connection)
+                async with connection.pipeline(), connection.transaction():
+                    if self.pooler:
+                        await connection.execute(_SESSION, _SET_HERE)
+                    return await work(connection)
 
         return await self._again(attempt, patience)
 
@@ -312,11 +308,8 @@ class Database:
 
     async def rows(self, statement: str, values: Values = ()) -> list[Row]:
         """Return all rows that one statement gives."""
-        return await (await self._ask(statement, values)).fetchall()
+        return await (await self.ask(statement, values)).fetchall()
 
-    async def change(self, statement: str, values: Values = ()) -> int:
-        """Run one statement; return how many rows it concerned."""
-        return (await self._ask(statement, values)).rowcount
-
-    async def _ask(self, statement: str, values: Values) -> Cursor:
+    async def ask(self, statement: str, values: Values = ()) -> Cursor:
+        """Run one statement, by itself; return what it gives."""
         return await self.run(lambda each: self.execute(each, statement, values), alone=True)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Self, TypeVar
+from uuid import uuid4
 
 import attrs
 
@@ -143,13 +144,8 @@ class PostgresJournal(SqlJournal):
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
         self.partitions = self.settings.partitions
-        self.confirmed = 0  # the last position that the server itself has told
-        self._members = Members(self)
-
-    @property
-    def owner(self) -> str:
-        """See `SqlJournal.owner`."""
-        return self._members.owner
+        self.owner = uuid4().hex
+        self.members = Members(self)
 
     @property
     def location(self) -> str:
@@ -160,32 +156,26 @@ class PostgresJournal(SqlJournal):
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
-            resources.push_async_callback(self.database.close)
+            resources.push_async_callback(self.database.aclose)
             self.database.closed = False
             self.partitions, doubts = await schema.prepare(
-                self.database, self.partitions, self.appender.note
+                self.database, self.partitions, self.appender.write
             )
             for doubt in doubts:
                 _LOG.warning("%s", doubt)
-            last = await self._last()
-            self.tail.open(last)
-            self.confirmed = last
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
-            for run in (
-                self.appender.run,
-                self._members.run,
-                self._members.run_announcing,
-                self._sweep,
-            ):
+            members = self.members
+            for run in (self.appender.run, members.run, members.run_announcing, self._sweep):
                 self._tasks.start(run.__qualname__, run)
             try:
                 async with asyncio.timeout(self.database.ends_within):
-                    await self._members.looked.wait()
+                    await members.looked.wait()
             except TimeoutError:
                 raise JournalError("PostgreSQL: the server does not answer") from None
-            if self._members.fault is not None:
-                raise JournalError(self._members.fault)
+            if members.fault is not None:
+                raise JournalError(members.fault)
+            self.tail.open(self.tail.reach)
             self._resources = resources.pop_all()
         return self
 
@@ -196,8 +186,8 @@ class PostgresJournal(SqlJournal):
     async def _stop(self) -> None:
         self.tail.end("the journal is not open")
         await self._tasks.close()
-        self.appender.fail("the journal was closed")
-        await self._members.leave()
+        self.appender.fail(JournalError("the journal was closed"))
+        await self.members.leave()
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`.
@@ -208,12 +198,6 @@ class PostgresJournal(SqlJournal):
         self.tail.check()
         new = (await self.appender.put(Append(events=events))).published
         return Appended(published=new, duplicates=len(events) - new)
-
-    def committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
-        """Take note of all entries from one position up to another."""
-        self.confirmed = max(self.confirmed, last)
-        self.tail.add(before, entries, last)
-        self._members.announce_last(last)
 
     def hear_of(self, last: int, known: int) -> None:
         """Take note of the last position, which `known` was one before.
@@ -228,7 +212,6 @@ class PostgresJournal(SqlJournal):
                 "backup, or a standby without all of it was promoted; what comes from now on is "
                 "kept"
             )
-        self.confirmed = max(self.confirmed, last)
         self.tail.hear_of(last)
 
     async def learn(self, digests: Sequence[bytes]) -> None:
@@ -256,7 +239,7 @@ class PostgresJournal(SqlJournal):
             await self._changed(name)
         except JournalError as error:
             _LOG.warning("%s has to look again for what it holds: %s", name, error)
-            self._members.announce(name)
+            self.members.announce(name)
 
     def watch(self, changed: Callable[[str], Awaitable[None]]) -> None:
         """See `SharedJournal.watch`."""
@@ -269,35 +252,31 @@ class PostgresJournal(SqlJournal):
             await cursor.rewind()
             return cursor
         beginning = "(SELECT last FROM $.head)" if start is Start.END else "0"
-        await self.database.change(
+        await self.database.ask(
             f"INSERT INTO $.cursors SELECT %s, partition, {beginning} "  # noqa: S608
             "FROM generate_series(0, %s - 1) AS partition ON CONFLICT DO NOTHING",
             (name, self.partitions),
         )
         cursor = self.cursors.setdefault(name, SubscriberCursor(self, name))
-        await self._members.serve()
+        await self.members.serve()
         await cursor.waiting()
-        self._members.announce("")
+        self.members.announce("")
         return cursor
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        async with self._members.looking:  # which would put its progress back
+        async with self.members.looking:  # which would put its progress back
             if (cursor := self.cursors.pop(name, None)) is not None:
                 cursor.partitions.clear()
             return await super().forget(name)
 
     async def follow(self, *, start: Start | int = Start.END) -> Cursor:
         """See `Journal.follow`."""
-        if not isinstance(start, int):
-            start = await self._last() if start is Start.END else 0
-        return EphemeralCursor(start, self.tail.next_after)
-
-    async def _last(self) -> int:
-        rows = await self.database.rows("SELECT last FROM $.head")
-        if not rows:
-            raise JournalError(HEAD_IS_EMPTY)
-        return int(rows[0][0])
+        if start is Start.END:  # of what any process has appended
+            rows = await self.database.rows("SELECT last FROM $.head")
+            start = max((last for (last,) in rows), default=self.tail.reach)
+        position = start if isinstance(start, int) else 0
+        return EphemeralCursor(position, self.tail.next_after)
 
     async def read_after(
         self, position: int, limit: int, partitions: Sequence[int] | None = None
@@ -310,11 +289,10 @@ class PostgresJournal(SqlJournal):
         return await self._rows(
             f"""
             SELECT position, at, lane, event, reparsed FROM (
-                SELECT *, sum(octet_length(event)) OVER (ORDER BY position) AS total FROM (
-                    SELECT {self._dialect.columns} FROM $.entries
-                    WHERE position > :position AND event IS NOT NULL {chosen}
-                    ORDER BY position LIMIT :limit
-                ) AS page
+                SELECT {self._dialect.columns},
+                    sum(octet_length(event)) OVER (ORDER BY position) AS total
+                FROM $.entries WHERE position > :position AND event IS NOT NULL {chosen}
+                ORDER BY position LIMIT :limit
             ) AS page WHERE total <= :most OR total = octet_length(event) ORDER BY position
             """,  # noqa: S608 - our own text
             self._entry,
@@ -359,24 +337,20 @@ class PostgresJournal(SqlJournal):
 
     async def is_served(self, name: str) -> bool:
         """See `SharedJournal.is_served`."""
-        return bool(
-            await self.database.rows(
-                "SELECT 1 FROM $.cursors JOIN $.members USING (owner) WHERE subscriber = %s",
-                (name,),
-            )
-        )
+        served = "SELECT FROM $.cursors JOIN $.members USING (owner) WHERE subscriber = %s"
+        return bool(await self.database.rows(served, (name,)))
 
     async def replay(self, positions: Sequence[int], subscriber: str) -> int:
         """See `Journal.replay`; all processes are told."""
         count = await super().replay(positions, subscriber)
-        self._members.announce(subscriber)
+        self.members.announce(subscriber)
         return count
 
     async def _erase_waiting(self, whom: Subject) -> int:
         return (await self.appender.put(Append(erase=whom))).erased
 
     async def _forget_records(self, marks: Sequence[bytes]) -> None:
-        await self.database.change("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
+        await self.database.ask("DELETE FROM $.records WHERE name = ANY(%b)", (list(marks),))
 
     async def _overwrite(self) -> None:
         """Let no process have it in memory, nor the tables.
@@ -384,13 +358,11 @@ class PostgresJournal(SqlJournal):
         The server's write-ahead log and its backups keep what they have.
         """
         self.tail.clear()
-        self._members.announce(_PURGED)
-        tables = ", ".join(
-            f"$.{name}" for name in ("entries", "records", "queues", "held", "states")
-        )
+        self.members.announce(_PURGED)
+        vacuum = "VACUUM $.entries, $.records, $.queues, $.held, $.states"
         try:
             async with self.database.connection(math.inf) as connection:
-                await self.database.execute(connection, f"VACUUM {tables}")
+                await self.database.execute(connection, vacuum)
         except JournalError as error:
             _LOG.warning("what was erased stays on the server's disk until a VACUUM: %s", error)
 
@@ -411,7 +383,7 @@ class PostgresJournal(SqlJournal):
                 overdue,
             )
         for statement in _AFTERWARDS:
-            await self.database.change(statement)
+            await self.database.ask(statement)
 
     async def _sweep(self) -> None:
         while True:
@@ -423,7 +395,7 @@ class PostgresJournal(SqlJournal):
 
     async def health(self) -> Health:
         """See `Journal.health`: tries whether the server would take an append, and all else."""
-        reason = self._members.fault
+        reason = self.members.fault
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN):
                 await self.database.run(self._rehearse, alone=True, patience=1)

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from bridge.errors import JournalError
 from bridge.journal.postgres.database import (
@@ -21,6 +19,7 @@ from bridge.journal.postgres.database import (
     HEAD_IS_EMPTY,
     Away,
     Connection,
+    columns,
     ending_within,
     telling,
 )
@@ -33,17 +32,14 @@ _LOG: Final = logging.getLogger("bridge.journal")
 LAST: Final = "\n"  # before a position; no subscriber's name begins so
 _SILENT: Final = 9.0  # seconds
 
-_LOOK: Final = """
-SELECT * FROM $.look(%s, %s, %s::text[], %s, %s, %s, %s, %s,
-    %s::text[], %s::smallint[], %s::bigint[], %s::boolean[])
-"""
+_LOOK: Final = f"SELECT * FROM $.look({', '.join(['%s'] * 12)})"  # noqa: S608 - our own text
 _ANNOUNCE: Final = """
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, word)
 FROM unnest(%s::text[]) AS word
 """
 _LEAVE: Final = """
-WITH me AS (DELETE FROM $.members WHERE owner = %s)
-UPDATE $.cursors SET owner = NULL WHERE owner = %s
+WITH me AS (DELETE FROM $.members WHERE owner = :owner)
+UPDATE $.cursors SET owner = NULL WHERE owner = :owner
 """
 
 
@@ -58,7 +54,6 @@ class Members:
     """
 
     def __init__(self, journal: PostgresJournal) -> None:
-        self.owner = uuid4().hex
         self.looked = asyncio.Event()
         self.fault: str | None = None
         self._journal = journal
@@ -76,7 +71,7 @@ class Members:
         while True:
             try:
                 with telling():
-                    await self._stay(await self._database.connect(self.owner))
+                    await self._stay(await self._database.connect(self._journal.owner))
             except Away as error:
                 _LOG.debug("the server is away: %s", error)
             except JournalError as error:  # it does not pass by itself
@@ -99,8 +94,6 @@ class Members:
                     with ending_within(self._database.ends_within, connection):
                         await self._look(connection, anew=anew)
                 anew = False
-                self.fault = None
-                self.looked.set()
                 await self._listen(connection)
         finally:  # leaving its own block would roll back before, and may be cancelled in that
             await connection.close()
@@ -117,12 +110,12 @@ class Members:
 
     async def _look(self, connection: Connection, *, anew: bool = False) -> None:
         """Show that this process lives, and serve its share."""
-        known, cursors = self._journal.confirmed, dict(self._journal.cursors)
+        known, cursors = self._journal.tail.reach, dict(self._journal.cursors)
         named = [each for cursor in cursors.values() for each in cursor.standing()]
         values = (
-            *(self.owner, self._listens, list(cursors), self._journal.partitions),
+            *(self._journal.owner, self._listens, list(cursors), self._journal.partitions),
             *(self._poll, _SILENT, anew, known),
-            *(map(list, zip(*named, strict=True)) if named else ([], [], [], [])),
+            *columns(named, 4),
         )
         asked = await self._database.execute(connection, _LOOK, values)
         (found,) = await asked.fetchall()
@@ -131,26 +124,23 @@ class Members:
         if last is None:
             raise JournalError(HEAD_IS_EMPTY)
         self._journal.hear_of(last, known)
-        self._next_look = self._poll
-        if due_in is not None and due_in > 0:
-            self._next_look = min(due_in, self._poll)
-        elif due_in is not None:
+        if due_in is not None and due_in <= 0:
             self._journal.appender.look_for_due()
-        self._tell(gone, put_back, returns=returns and self.looked.is_set())
+            due_in = None
+        self._next_look = self._poll if due_in is None else min(due_in, self._poll)
+        for each in gone:
+            _LOG.warning("the bridge process %s has stopped; others go on with its work", each)
+        if returns and self.looked.is_set():
+            _LOG.warning("this process was taken for dead; others may serve what it served")
+        for each in put_back:
+            _LOG.critical("somebody deleted from cursors how far %s is: it is put back", each)
         for cursor, share in zip(cursors.values(), shares, strict=True):
             own = zip(*owned, strict=True)
             await cursor.serve({n: upto for name, n, upto in own if name == cursor.name}, share)
         if gives:
             self.announce("")  # others can have them
-
-    def _tell(self, gone: Sequence[str], put_back: Sequence[str], *, returns: bool) -> None:
-        for each in gone:
-            _LOG.warning("the bridge process %s has stopped; others go on with its work", each)
-        if returns:
-            _LOG.warning("this process was taken for dead; others may serve what it served")
-        for each in put_back:
-            told = "somebody deleted from the table cursors how far %s is: it is put back"
-            _LOG.critical(told, each)
+        self.fault = None
+        self.looked.set()
 
     async def serve(self) -> None:
         """Claim what is free of what this process serves since now."""
@@ -160,12 +150,12 @@ class Members:
     async def leave(self) -> None:
         """Let others have what this process served, at once."""
         with suppress(JournalError):
-            await self._database.change(_LEAVE, (self.owner, self.owner))
+            await self._database.ask(_LEAVE, {"owner": self._journal.owner})
 
-    def announce(self, *words: str) -> None:
+    def announce(self, word: str) -> None:
         """Tell the other processes soon: a subscriber's name, or "" for a change of members."""
         if self._listens:
-            self._announced.update(words)
+            self._announced.add(word)
             self._to_announce.set()
 
     def announce_last(self, last: int) -> None:

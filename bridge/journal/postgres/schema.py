@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from importlib.resources import files
 from typing import Final, TypeAlias
 
@@ -14,13 +15,13 @@ import psycopg
 
 from bridge.errors import ConfigurationError, JournalError, Problem
 from bridge.journal.domains import TO_BE_MOVED
+from bridge.journal.grouping import Append
 from bridge.journal.ledger import decode_queue
 from bridge.journal.postgres.database import Connection, Database
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.reading import read_event
-from bridge.model import Event
 
-Note: TypeAlias = Callable[[Sequence[Event], Connection], Awaitable[None]]
+Write: TypeAlias = Callable[[Sequence[Append], Connection], Awaitable[object]]
 
 FORMAT: Final = 6
 _OLDEST_SERVER: Final = 140000
@@ -28,43 +29,23 @@ _AFTER_LOCKED: Final = 0.05  # seconds until the next try
 _PAGE: Final = 256  # events of before whose terms are noted in one go
 
 _TABLES: Final = files(__package__).joinpath("schema.sql").read_text("utf-8")
+_UPGRADE: Final = (
+    files(__package__).joinpath("upgrade.sql").read_text("utf-8")
+    + _TABLES[_TABLES.index("-- From here on") :]
+)
 _MAYBE_WITHOUT_DOMAINS: Final = 1
 _WITH_TERMS: Final = 3
-_TO_TERMS: Final = """
-ALTER TABLE head ADD queued bigint NOT NULL DEFAULT 0;
-ALTER TABLE records ADD position bigint NOT NULL DEFAULT 0;
-UPDATE records SET position = last FROM head;
-ALTER TABLE records ALTER position DROP DEFAULT, DROP at;
-ALTER TABLE queues ADD keys bytea[] NOT NULL DEFAULT '{}';
-UPDATE queues SET keys = ARRAY(SELECT key FROM waiting WHERE waiting.lane = queues.lane);
-ALTER TABLE queues ALTER keys DROP DEFAULT;
-DROP TABLE waiting;
-CREATE INDEX queues_by_key ON queues USING gin (keys) WITH (fastupdate = off);
-"""
-# Processes of an earlier version count as alive for a while, in which they can be replaced.
-_UPGRADE: Final = """
-ALTER TABLE members DROP beat, DROP IF EXISTS session, DROP IF EXISTS session_start,
-    DROP IF EXISTS listens, ADD listens boolean NOT NULL DEFAULT false,
-    ADD seen double precision NOT NULL DEFAULT extract(epoch FROM now()),
-    ADD since double precision NOT NULL DEFAULT 0;
-ALTER TABLE members ALTER serves DROP DEFAULT, ALTER listens DROP DEFAULT,
-    ALTER seen DROP DEFAULT, ALTER since DROP DEFAULT;
-DROP INDEX held_by_lane;
-ALTER TABLE queues DROP CONSTRAINT queues_pkey;
-""" + _TABLES.partition("-- From here on")[2].partition("\n")[2]
-
-_COLUMNS: Final = tuple(
-    (table, column)
+_COLUMNS: Final = [
+    f"{table}.{column}"
     for table, columns in re.findall(
         r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?)\)(?: WITH .*?)?;", _TABLES, re.DOTALL
     )
     for column in re.findall(r"(?:^|, |\n    )([a-z_]+) ", columns)
-)
+]
 _LACKS: Final = """
-SELECT string_agg(name || '.' || part, ', ')
-FROM unnest(%s::text[], %s::text[]) AS whole (name, part) WHERE NOT EXISTS (
-    SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s || '.' || name) AND attname = part
-    AND NOT attisdropped AND (
+SELECT string_agg(place, ', ') FROM unnest(%s) AS place WHERE NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s || '.' || split_part(place, '.', 1))
+    AND attname = split_part(place, '.', 2) AND NOT attisdropped AND (
         SELECT bool_and(has_table_privilege(attrelid, needed))
         FROM unnest('{SELECT, INSERT, UPDATE, DELETE}'::text[]) AS needed
     )
@@ -73,18 +54,18 @@ FROM unnest(%s::text[], %s::text[]) AS whole (name, part) WHERE NOT EXISTS (
 
 
 async def prepare(
-    database: Database, partitions: int, note: Note | None = None
+    database: Database, partitions: int, write: Write | None = None
 ) -> tuple[int, list[str]]:
     """Make the tables where they are missing, and bring them up to date.
 
-    Return how many partitions there are, and what makes the server less than safe. `note` notes
-    the terms of events of before; without it, nothing is kept. Raises `JournalError`.
+    Return how many partitions there are, and what makes the server less than safe. `write`
+    notes the terms of events of before; without it, nothing is kept. Raises `JournalError`.
     """
     within = None
     while True:  # processes that start together make the tables once; one may upgrade them for long
         async with (
             database.connection(within) as connection,
-            connection.transaction(force_rollback=note is None),
+            connection.transaction(force_rollback=write is None),
         ):
             doubts = await _doubts(connection)
             lock = "SELECT pg_try_advisory_xact_lock(hashtext('incs-bridge'))"
@@ -93,11 +74,12 @@ async def prepare(
                 path = f'SET LOCAL search_path = "{database.schema}", pg_temp'
                 await connection.execute(path.encode())
                 found, partitions = await _find(connection, database.schema, partitions)
-                if found < FORMAT and note is not None:
+                if found < FORMAT and write is not None:
                     if within is None:
                         within = math.inf
                         continue
-                    found = await _upgrade(connection, found, note)
+                    await _upgrade(connection, found, write)
+                    found = FORMAT
                 if found == FORMAT:
                     await refuse_lacks(connection, database.schema)
                 return partitions, doubts
@@ -108,12 +90,9 @@ def check(settings: PostgresSettings) -> Sequence[Problem]:
     """Return what needs attention. Raises `ConfigurationError` where opening would fail."""
 
     async def look() -> tuple[int, list[str]]:
-        database = Database(settings)
-        database.closed = False
-        try:
+        async with aclosing(Database(settings)) as database:
+            database.closed = False
             return await prepare(database, settings.partitions)
-        finally:
-            await database.close()
 
     try:
         with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
@@ -170,25 +149,23 @@ async def _find(connection: Connection, name: str, partitions: int) -> tuple[int
     return found, partitions
 
 
-async def _upgrade(connection: Connection, found: int, note: Note) -> int:
-    """Bring tables up to date; return their format."""
-    await connection.execute("LOCK TABLE head")  # as appends do, before all else
-    if found < _WITH_TERMS:
-        await connection.execute(_TO_TERMS.encode())
+async def _upgrade(connection: Connection, found: int, write: Write) -> None:
+    """Bring tables up to date."""
     await connection.execute(_UPGRADE.encode())
     await connection.execute("UPDATE meta SET format = %s", (FORMAT,))
     if found >= _WITH_TERMS:
-        return FORMAT
-    async with connection.cursor("past", binary=True) as past:
-        await past.execute(
+        return
+    async with connection.cursor("past", binary=True) as entries:
+        await entries.execute(
             "SELECT position, event FROM entries WHERE event IS NOT NULL ORDER BY position"
         )
-        while page := await past.fetchmany(_PAGE):
-            await note([read_event(data, position) for position, data in page], connection)
+        while page := await entries.fetchmany(_PAGE):
+            past = [read_event(data, position) for position, data in page]
+            await write([Append(past=past)], connection)
     queues = await connection.cursor(binary=True).execute("SELECT items FROM queues")
-    for (items,) in await queues.fetchall():
-        await note([item.event for item in decode_queue("", items).items], connection)
-    return FORMAT
+    async for (items,) in queues:
+        past = [item.event for item in decode_queue("", items).items]
+        await write([Append(past=past)], connection)
 
 
 async def _make_schema(connection: Connection, name: str) -> None:
@@ -206,7 +183,7 @@ async def _make_schema(connection: Connection, name: str) -> None:
 
 async def refuse_lacks(connection: Connection, name: str) -> None:
     """Raise `JournalError` where a table or column is missing, or a right to it."""
-    if lacks := await _asked(connection, _LACKS, *map(list, zip(*_COLUMNS, strict=True)), name):
+    if lacks := await _asked(connection, _LACKS, _COLUMNS, name):
         raise JournalError(
             f"the schema {name} lacks {lacks}, or the user {connection.info.user} may not read "
             "and write there: restore it, or grant that"

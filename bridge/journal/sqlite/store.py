@@ -347,7 +347,8 @@ class Store:
         done: asyncio.Future[Appended] = self._loop.create_future()
         self._waiting += len(events)
         writer.put(Append(tuple(events), done))
-        self._cursors.save_along()
+        if self._cursors.saving is not None:
+            self._cursors.save()  # with what is being appended, which takes no longer
         return await done
 
     async def reading(

@@ -24,7 +24,7 @@ import attrs
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
-from bridge.journal.erasure import Subject
+from bridge.journal.erasure import Subject, leave_numbers
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.entries import last_position
 from bridge.journal.sqlite.headers import FRAME_HEADER, WAL_HEADER
@@ -104,7 +104,10 @@ class Release(Append):
 
 @attrs.define(eq=False, kw_only=True)
 class Erase(Append):
-    """Somebody whose events wait no more; what waited behind them may be published for it."""
+    """Somebody whose events wait no more; what waited behind them may be published for it.
+
+    Whoever had the somebody's numbers before keeps no conversation by these.
+    """
 
     subject: Subject
 
@@ -112,6 +115,7 @@ class Erase(Append):
         """See `Append.decide`."""
         published: list[Published] = []
         self.result = 0
+        leave_numbers(self.subject, ledger)
         for waiting in queues.all():
             erased, freed = withdraw(waiting.lane, self.subject.is_in, ledger)
             self.result += erased

@@ -63,7 +63,7 @@ def make(postgres: PostgresServer, schema: str) -> Make:
 async def crash(journal: PostgresJournal) -> None:
     """End a journal as the end of its process would: without a word to the server."""
     await journal._tasks.close()
-    await journal.database.close()
+    await journal.database.aclose()
 
 
 # --- appending -------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ async def test_nobody_is_given_what_another_process_is_at_work_on(make: Make, be
             theirs = two.journal.cursors["crm"]
             await until(lambda: sum(each.leaving for each in mine.partitions.values()) == 2)
             for _ in range(3):
-                await one.journal._members.serve()
+                await one.journal.members.serve()
             assert not theirs.partitions
             go_on.set()
             await until(lambda: len(theirs.partitions) == 2)
@@ -380,8 +380,8 @@ async def test_nobody_is_given_what_another_process_has_noted_that_it_begins_wit
             theirs = await two.subscribe("crm")
             await until(lambda: sum(each.leaving for each in cursor.partitions.values()) == 2)
             for _ in range(3):
-                await one._members.serve()
-                await two._members.serve()
+                await one.members.serve()
+                await two.members.serve()
             assert not theirs.partitions
             go_on.set()
             await until(lambda: len(theirs.partitions) == 2)
@@ -497,13 +497,13 @@ async def test_a_claim_whose_answer_was_lost(make: Make) -> None:
         await one.subscribe("crm")
         await one.append([message("a")])
     async with make() as one:
-        await one.database.change("UPDATE $.cursors SET owner = %s", (one.owner,))
+        await one.database.ask("UPDATE $.cursors SET owner = %s", (one.owner,))
         assert ids(await read(await one.subscribe("crm"), 1)) == ["a"]
 
 
 async def take_for_dead(one: PostgresJournal, *, successor: PostgresJournal) -> None:
     """Do at once what a successor does that has seen nothing of a process for a while."""
-    await successor.database.change(
+    await successor.database.ask(
         "WITH gone AS (DELETE FROM $.members WHERE owner = %s RETURNING owner) "
         "UPDATE $.cursors SET owner = %s FROM gone WHERE cursors.owner = gone.owner",
         (one.owner, successor.owner),
@@ -553,7 +553,7 @@ async def test_effect_and_progress_are_one(make: Make) -> None:
     """A subscriber's statements are committed once, and those of a failed try not at all."""
     tries: Counter[str] = Counter()
     async with make() as journal:
-        await journal.database.change("CREATE TABLE $.effects (name text)")
+        await journal.database.ask("CREATE TABLE $.effects (name text)")
     policy = DeliverySettings(first_delay=0, max_delay=0, tries=3)
     bridge = Bridge(journal=make(), policy=policy)
 
@@ -769,7 +769,7 @@ async def test_retention(make: Make, caplog: pytest.LogCaptureFixture) -> None:
         cursor = await journal.subscribe("crm")
         await journal.append([message(f"{n}", user=PHONES[n]) for n in range(4)])
         entries = await read(cursor, 4)
-        await journal.database.change("UPDATE $.entries SET at = at - %s", (2 * DAY,))
+        await journal.database.ask("UPDATE $.entries SET at = at - %s", (2 * DAY,))
         await journal.retain()
         assert len(await journal.search(Query())) == 4  # nobody has had them
         held = (Held(entry=entries[0], retry=Retry(due_at=1.0)),)
@@ -780,7 +780,7 @@ async def test_retention(make: Make, caplog: pytest.LogCaptureFixture) -> None:
         assert await journal.append([message("3", user=PHONES[3])]) == Appended(
             published=1, duplicates=0
         )
-        await journal.database.change("UPDATE $.entries SET at = at - %s", (9 * DAY,))
+        await journal.database.ask("UPDATE $.entries SET at = at - %s", (9 * DAY,))
         await journal.retain()
         assert await journal.search(Query()) == []
         assert await cursor.waiting() == {}
