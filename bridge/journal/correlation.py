@@ -195,7 +195,9 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
         or ledger.knows(key)
     ):
         return None
-    if message.sender.phone is None and ledger.knows(about.key_unshown(message)):
+    if message.sender.phone is None and (
+        message.reply_to is not None or ledger.knows(about.key_unshown(message))
+    ):
         return None
     lane = message.conversation.id
     if ledger.queue(lane) is not None or not identity.is_settled(message, ledger):
@@ -266,7 +268,7 @@ def _in_its_conversation(
     is_remembered = _is_remembered(message)
     if is_remembered:
         track = tracks.find(message, ledger)
-    known_as = None if track is None else track.user
+    known_as = about.whose(message, ledger) if track is None else track.user
     conversation, user, joined = users.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)

@@ -70,7 +70,10 @@ def together(first: Message, second: Message) -> Message:
     aliases = tuple(dict.fromkeys(each for each in names if each != named.message_id))
     space = _space(first, second) or _space(second, first)
     provider_ids = (full.conversation.provider_id, other.conversation.provider_id)
-    said = _said(full, other) | {"owned": full.owned or other.owned}  # told to us by any of them
+    said = _said(full, other)
+    # Told to us by any of them; but a poor account does not know whose turn it is.
+    is_alike = (first.settle is None) == (second.settle is None)
+    said["owned"] = full.owned or (is_alike and other.owned)
     if (full.origin is _IMPORTED) is not (other.origin is _IMPORTED):
         # What was told live is no import, whichever came first; nor does one say whose turn it is.
         live = other if full.origin is _IMPORTED else full
