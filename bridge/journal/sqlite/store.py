@@ -159,7 +159,7 @@ class Store:
         )
         with usable(connection, self._path):
             indexes = Indexes.read(connection, in_memory=self._keys_in_memory)
-            return connection, indexes, read_windows(connection, span=self._windows_over)
+            return connection, indexes, read_windows(connection, span=self._windows_over // 2)
 
     def _connect(self, files: Files, connections: ExitStack) -> apsw.Connection:
         try:
