@@ -146,13 +146,11 @@ class SubscriberCursor:
         passes = False
         for entry in found:
             number = self._partition_of(entry.lane)
-            partition = serving.get(number)
-            if partition is None:
-                continue
-            if self.partitions.get(number) is not partition or partition.leaving:
-                continue  # lost meanwhile, begun anew, or to be handed over
-            if entry.position <= partition.given or entry.position in partition.passed:
-                partition.passed.discard(entry.position)
+            mine = serving.get(number)
+            if mine is None or mine.leaving or self.partitions.get(number) is not mine:
+                continue  # another's, lost meanwhile, begun anew, or to be handed over
+            if entry.position <= mine.given or entry.position in mine.passed:
+                mine.passed.discard(entry.position)
                 passes = True
             else:
                 self._open[entry.position] = number

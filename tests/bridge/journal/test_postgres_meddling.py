@@ -233,6 +233,24 @@ async def test_a_server_that_was_restored_from_a_backup(
     assert "has lost the last of what it had committed" in critical(caplog)[0]
 
 
+async def test_a_server_that_has_lost_what_another_process_appended(
+    journal: PostgresJournal, postgres: PostgresServer, schema: str
+) -> None:
+    """Where this process alone has heard of it, subscribers are given what comes afterwards."""
+    async with journal:
+        cursor = await journal.subscribe("crm", start=Start.BEGINNING)
+        reading = asyncio.create_task(read(cursor, 1))
+        # As the other process has told, of which there is no trace.
+        postgres.sql(f"SELECT pg_notify('bridge_{schema}', E'\\n2')")
+        async with asyncio.timeout(30):
+            while journal.tail.last < 2:
+                await asyncio.sleep(0.01)
+            while not (await journal.health()).losses:
+                await asyncio.sleep(0.01)
+            await journal.append([message("a")])
+            assert ids(await reading) == ["a"]
+
+
 async def test_idle_connections_that_are_closed(
     journal: PostgresJournal, postgres: PostgresServer
 ) -> None:
