@@ -129,6 +129,30 @@ async def test_one_of_two_that_share_a_connection_is_cancelled(
     assert postgres.sql(f"SELECT count(*) FROM of_{schema}") == f"{len(effects)}"
 
 
+async def test_who_comes_next_is_cancelled_as_one_commits(postgres: PostgresServer) -> None:
+    """Whenever that is, the one that commits is none the wiser, and the connection is there."""
+    async with entries(postgres.dsn, "next", 20) as (journal, cursor, given):
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def take(entry: Entry) -> None:
+            async with cursor.transaction(entry.event):
+                begun.set()
+                await ended.wait()
+
+        for steps, pair in enumerate(zip(given[::2], given[1::2], strict=True)):
+            begun.clear()
+            ended.clear()
+            one, following = (asyncio.create_task(take(each)) for each in pair)
+            await begun.wait()
+            ended.set()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            following.cancel()
+            await one
+        done = await journal.database.rows("SELECT position FROM $.done")
+    assert {position for (position,) in done} >= {each.position for each in given[::2]}
+
+
 async def test_a_statement_that_is_cut_off(postgres: PostgresServer) -> None:
     """A function that is cancelled in a long statement leaves it to nobody, and its connection."""
     async with entries(postgres.dsn, "cut", 2) as (journal, cursor, (a, b)):
