@@ -9,13 +9,11 @@ from datetime import timedelta
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-import attrs
-
 from bridge import installed
 from bridge.adapter import Adapter, ChannelSource, Repeating
 from bridge.delivery.console import Console
 from bridge.delivery.functions import where_of
-from bridge.delivery.subscriber import Subscriber, found
+from bridge.delivery.subscriber import OPTIONS, Subscriber, found
 from bridge.delivery.subscribers import Subscribers
 from bridge.errors import ConfigurationError, NotRunning, Problem
 from bridge.ingress.domains import Member
@@ -71,7 +69,7 @@ def subscriber_of(entry: SubscriberEntry, keeper: Callable[[str | Path], Keeper]
     """
     given: dict[str, Any] = {
         key: getattr(entry, key)
-        for key in attrs.fields_dict(Subscriber)
+        for key in OPTIONS
         if key != "function" and getattr(entry, key) is not None
     }
     if not entry.events:

@@ -67,7 +67,8 @@ class IncsSettings:
         ),
     )
     """The channels of the INCS console: they tie together the names that INCS has for one. A
-    callback that names another channel is kept as `Unrecognized`."""
+    callback that names another channel is kept as `Unrecognized`, and one that names none is of
+    the only channel that it can be of."""
 
     callbacks: tuple[wire.CallbackName, ...] = attrs.field(
         default=get_args(wire.CallbackName),

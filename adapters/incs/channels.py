@@ -6,6 +6,7 @@ depending on the callback. The settings tie these together, so that events agree
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -26,6 +27,7 @@ from bridge.model.keys import folded
 
 ChannelKind: TypeAlias = Literal["whatsapp", "rcs", "viber"]
 
+_WHATSAPP: Final = "whatsapp"
 _MAX_REMEMBERED: Final = 64  # letters of a name; those of real channels are shorter
 
 
@@ -88,7 +90,7 @@ class Channels:
     """
 
     __slots__ = (
-        *("_by_agent", "_by_id", "_by_phone", "_remembered"),
+        *("_by_agent", "_by_id", "_by_phone", "_elsewhere", "_only", "_remembered"),
         *("overtake", "problems", "senders", "settle", "source"),
     )
 
@@ -112,6 +114,12 @@ class Channels:
             for name, message in self._add(channel):
                 problems.append(Problem(key=f"channels[{position}].{name}", message=message))
         self.problems = tuple(problems)
+        kinds = Counter[str](channel.kind for channel in channels)
+        self._only = {
+            each.channel: each for each in self._by_id.values() if kinds[each.channel] == 1
+        }
+        others = kinds.keys() - {_WHATSAPP}
+        self._elsewhere = min(others) if len(others) == 1 else None
         # A business has few channels; `typed` tells the number 1 from `true`.
         self._remembered: Callable[..., Known] = lru_cache(maxsize=256, typed=True)(
             self._known_by_short_names
@@ -184,6 +192,20 @@ class Channels:
             unread=Unread(),
         )
 
+    def of_message(
+        self, message_id: str, channel_id: JsonValue, business_phone: JsonValue
+    ) -> str | None:
+        """Return the channel that a message's id proves, or tells where nothing else does.
+
+        One that is none of WhatsApp's is the only other kind's, unless it may be INCS's own number.
+        Raises `Unreadable`.
+        """
+        proved = wire.channel_of(message_id)
+        if proved is not None or self._elsewhere is None or message_id.isdigit():
+            return proved
+        named = self.known(None, channel_id, business_phone).channel
+        return self._elsewhere if named == wire.CHANNEL else None
+
     def known(
         self,
         evidence: str | None,
@@ -250,7 +272,9 @@ class Channels:
                 return kinds[evidence]
             if evidence is None and len(kinds) == 1:
                 return next(iter(kinds.values()))
-        return self._by_agent.get(_agent(agent)) if agent is not None else None
+        if agent is not None:
+            return self._by_agent.get(_agent(agent))
+        return self._only.get(evidence) if evidence is not None and number is None else None
 
 
 def _agent(agent_id: str | None) -> str:

@@ -52,7 +52,13 @@ def custom_type_of(message: JsonObject) -> int | None:
     """Return the custom type of a message, or None where it has none (0 or not type 110)."""
     if integer(message.get("type")) != wire.TYPE_CUSTOM:
         return None
-    return integer(message.get("custom_type")) or None
+    told = integer(message.get("custom_type"))
+    return told or integer(_data(message).get("custom_type")) or None
+
+
+def _data(message: JsonObject) -> JsonObject:
+    content = mapping(_unwrapped(message.get("content")))
+    return mapping(_unwrapped(content.get("data")))
 
 
 def _unwrapped(value: JsonValue) -> JsonValue:
@@ -134,9 +140,7 @@ def _thumbnail(parent: JsonObject, prefix: str) -> Thumbnail | None:
 
 
 def _custom(message: JsonObject) -> tuple[Content, ReplyTo | None]:
-    content = mapping(_unwrapped(message.get("content")))
-    data = mapping(_unwrapped(content.get("data")))
-    custom_type = custom_type_of(message) or integer(data.get("custom_type"))
+    data, custom_type = _data(message), custom_type_of(message)
     shown: Content | None = None
     quoted: ReplyTo | None = None
     # Viber's and RCS's have no documented shape: what is there under WhatsApp's names is taken.

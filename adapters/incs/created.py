@@ -6,6 +6,7 @@ channel's id; INCS's number stays beside it as an alias.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Final, final
 
@@ -37,6 +38,7 @@ from bridge.model.keys import folded
 
 _DIRECT: Final = ConversationKind.DIRECT
 _NO_ID: Final = "0"  # as `custom_id` is where there is none
+_AGENT: Final = re.compile(r"[A-Za-z]+_\d+", re.ASCII)  # incs_1, staff_1001
 _MASK: Final = "X"  # a masked phone: +628XXXXXXXXX
 _COUNTRY_LETTERS: Final = 2
 
@@ -159,16 +161,13 @@ def _sides(message: JsonObject, message_id: str, scope: Scope) -> _Sides:
         raise Unreadable("message.sender", "missing")
     group = receiver if integer(message.get("session_type")) == wire.SESSION_GROUP else None
     author, reader = _user(sender), _user(receiver)
-    ours = scope.business.phone
-    by_business = (
-        author is not None
-        and (reader is not None or group is not None)
-        and None not in (author.phone, ours)
-        and folded(author.phone or "") == folded(ours or "")
-    )
-    inbound = not by_business if author is not None else sender is None and reader is None
+    if author is None:
+        inbound = reader is None and _is_inbound(sender, receiver)
+    else:
+        is_named = reader is not None or group is not None
+        inbound = not (is_named and _is_ours(author, scope))
     if inbound:
-        user, named = author or build.party(), sender
+        user, named = author or build.party(user_id=sender), sender
         agent = build.party(user_id=receiver, role=Role.AGENT)
         parties = (user, build.party() if group else agent)
     else:
@@ -191,8 +190,26 @@ def _sides(message: JsonObject, message_id: str, scope: Scope) -> _Sides:
     )
 
 
+def _is_ours(author: Party, scope: Scope) -> bool:
+    ours = scope.business.phone
+    return None not in (author.phone, ours) and folded(author.phone or "") == folded(ours or "")
+
+
+def _is_inbound(sender: str | None, receiver: str | None) -> bool:
+    """Tell where neither is a user's phone or id: an agent's account is the business's side."""
+    return sender is None or (_is_agent(receiver) and not _is_agent(sender))
+
+
+def _is_agent(value: str | None) -> bool:
+    return value is not None and _AGENT.fullmatch(value) is not None
+
+
 def _side(message: JsonObject, name: str, older: str, auth_id: str | None) -> str | None:
-    value = identifier(message.get(name)) or identifier(message.get(older))
+    value = identifier(message.get(name))
+    if value in (None, _NO_ID):
+        value = identifier(message.get(older))
+    if value == _NO_ID:
+        return None
     if value is None or auth_id is None or "_" not in value:
         return value
     # The older form of a user is "<auth_id>_<phone>".

@@ -43,12 +43,13 @@ def message_status_update(
     word = filled(body.get("message_status"))
     if word is None:
         raise Unreadable("message_status", "missing")
+    channel_id, business_phone = body.get("channel_id"), body.get("business_phone")
     scope = channels.scope(
         body,
         received_at,
-        evidence=wire.channel_of(message_id),
-        channel_id=body.get("channel_id"),
-        business_phone=body.get("business_phone"),
+        evidence=channels.of_message(message_id, channel_id, business_phone),
+        channel_id=channel_id,
+        business_phone=business_phone,
     )
     if word.strip().lower() == DELETED:
         return [_deletion(scope, message_id, body.get("received_at"))]

@@ -53,17 +53,19 @@ class RcsSettings:
     Several while one is being replaced, or where several agents share the address."""
 
     bare: bool = False
-    """Take an inner object as the whole body too, as a gateway forwards it. Nothing signs it,
-    so that one of `tokens` must stand at the end of its address."""
+    """Take what a gateway forwards too: an inner object as the whole body, and where there are no
+    `client_tokens` an envelope. Nothing signs it, so that one of `tokens` must stand at the end of
+    its address."""
 
     tokens: tuple[Secret, ...] = attrs.field(default=(), converter=secrets_of, repr=False)
-    """Words of your choice, one of which stands at the end of the address of bare objects."""
+    """Words of your choice, one of which stands at the end of the gateway's address."""
 
     service_account: Secret | None = attrs.field(default=None, converter=secret_of, repr=False)
     """What sending takes: the JSON key of a service account of the partner's project."""
 
     agent_id: str | None = None
-    """The agent to send as where a message does not say."""
+    """The agent to send as where a message does not say. What it sends is for the account that
+    Google's callbacks name: this id with `@rbm.goog` behind it."""
 
     traffic_type: (
         Literal["AUTHENTICATION", "TRANSACTION", "PROMOTION", "SERVICEREQUEST", "ACKNOWLEDGEMENT"]
@@ -178,8 +180,8 @@ class Rcs:
                 raise NotAuthentic("there is not exactly one well-formed signature")
             if not self._signatures.match(payload, signature):
                 raise NotAuthentic("the signature does not match")
-        elif not self._insecure:
-            raise NotAuthentic("no client token is configured")
+        else:
+            self._check_address(callback)  # a gateway hands the envelope on as it came
         return build.verified(payload=payload, received_at=callback.received_at, callback=callback)
 
     def _verify_handshake(self, body: dict[str, JsonValue], callback: Callback) -> Verified:
@@ -239,7 +241,7 @@ class Rcs:
         scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,
-            account=identifier(item.get("agentId")),
+            account=identifier(item.get("agentId")) or identifier(body.get("agentId")),
             received_at=verified.received_at,
             body=body,
         )

@@ -57,6 +57,8 @@ _DOCUMENT: Final = MediaKind.DOCUMENT
 _ACTION: Final = ChoiceSource.ACTION
 _SUGGESTION: Final = ChoiceSource.SUGGESTION
 _SHOWN: Final = frozenset(wire.CONTENT_FIELDS)
+# The tap of an action is also documented with an eventId in place of the messageId.
+_IDS: Final = ("messageId", "eventId")
 _DEGREES: Final = frozenset({"latitude", "longitude"})
 
 
@@ -84,6 +86,12 @@ def _event(item: JsonObject, scope: Scope) -> Event:
     return _message(item, scope)
 
 
+def _is_told_as_a_message(item: JsonObject) -> bool:
+    """Return whether there is what a user wrote, by whatever name a gateway tells that it came."""
+    shows = any(item.get(name) not in (None, "") for name in wire.CONTENT_FIELDS)
+    return shows and first(item, _IDS, identifier) is not None
+
+
 def _status_word(item: JsonObject) -> str | None:
     """Return the status that a gateway tells of a message in a field of its own."""
     word = first(item, wire.STATUS_FIELDS, filled)
@@ -95,18 +103,22 @@ def _status_word(item: JsonObject) -> str | None:
 def _sender(item: JsonObject) -> str | None:
     # A ServerEvent names the same user `phoneNumber`; a gateway may write a URI (RFC 3966).
     named = first(item, ("senderPhoneNumber", "phoneNumber"), identifier)
-    return named if named is None else named.removeprefix("tel:")
+    return named if named is None else named.strip().removeprefix("tel:")
 
 
 def _occurred_at(item: JsonObject, scope: Scope) -> datetime:
-    return instant(item.get("sendTime")) or scope.received_at
+    told = item.get("sendTime")
+    at = instant(told)
+    if at is None and type(told) is str:
+        at = instant("".join(told.split()))  # a gateway's has blanks in it
+    return at or scope.received_at
 
 
 # --- events ------------------------------------------------------------------------------
 
 
 def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
-    word = event_type.upper()
+    word = event_type.strip().upper()
     sender = _sender(item)
     user_phone = phone(sender)
     party = build.party(phone=user_phone)
@@ -156,6 +168,8 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
             reason=first(item, wire.REASONS, _words),
             conversation=conversation,
         )
+    if _is_told_as_a_message(item):
+        return _message(item, scope)
     notice = _notice(event_type, item, scope)
     if sender is None:
         return notice
@@ -200,8 +214,7 @@ def _identity(item: JsonObject, scope: Scope) -> str:
 
 
 def _message(item: JsonObject, scope: Scope) -> Message:
-    # The tap of an action is also documented with an eventId in place of the messageId.
-    message_id = first(item, ("messageId", "eventId"), identifier)
+    message_id = first(item, _IDS, identifier)
     content, reply_to = _content(item)
     if message_id is None:
         raise Unreadable("messageId", "missing")
@@ -300,14 +313,16 @@ def _location(value: JsonValue, words: str | None) -> Location | None:
 def _choice(
     response: JsonObject, item: JsonObject, words: str | None
 ) -> tuple[Choice | None, ReplyTo | None]:
-    postback = filled(response.get("postbackData"))
-    label = filled(response.get("text"))
+    postback = filled(response.get("postbackData")) or filled(
+        mapping(response.get("postBack")).get("data")
+    )
+    label = first(response, wire.LABELS, filled)
     if postback is None and label is None:
         return None, None
     title = label or words
-    # INCS adds where the suggestion was shown; Google does not tell.
+    # INCS and some operators add where the suggestion was shown; Google does not tell.
     shown = mapping(response.get("trackdata"))
-    message_id = identifier(shown.get("msgId"))
+    message_id = identifier(shown.get("msgId")) or identifier(response.get("contextMessageId"))
     choice = build.choice(
         source=_source(response, shown, item),
         id=postback,

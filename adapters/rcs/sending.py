@@ -35,7 +35,7 @@ from bridge.adapter.signing import Secret
 from bridge.adapters.rcs.capabilities import CAPABILITIES, MESSAGE
 from bridge.adapters.rcs.outgoing import content_message
 from bridge.adapters.rcs.refusals import ALREADY_EXISTS, STATUSES, refusal
-from bridge.adapters.rcs.wire import CHANNEL
+from bridge.adapters.rcs.wire import AGENTS, CHANNEL, named_in_callbacks
 from bridge.errors import ConfigurationError, MalformedBody, Problem, Unsendable
 from bridge.model import Deletion, Media, Message, Native, ProviderError, Receipt
 
@@ -80,7 +80,9 @@ class RcsSender:
     """
 
     account: ServiceAccount | None
-    agent_id: str | None = None
+    agent_id: str | None = attrs.field(
+        default=None, converter=attrs.converters.optional(named_in_callbacks)
+    )
     traffic_type: str | None = None
     ttl: float | None = None
     base_url: str = BASE_URL
@@ -91,7 +93,8 @@ class RcsSender:
     @property
     def routes(self) -> Sequence[Route]:
         """The agent of the settings."""
-        return (Route(channel=CHANNEL, account=self.agent_id),)
+        name = None if self.agent_id is None else self.agent_id.removesuffix(AGENTS)
+        return (Route(channel=CHANNEL, account=self.agent_id, name=name),)
 
     def compose(self, message: Message, /, *, ttl: float | None = None) -> Request:
         """Return the request that sends a message; after `ttl` seconds Google revokes it."""
@@ -152,7 +155,7 @@ class RcsSender:
         agent = account or self.agent_id
         if agent is None:
             raise Unsendable("no agent: neither the message nor the settings name one")
-        return agent
+        return agent.removesuffix(AGENTS)
 
     def _defaults(self, ttl: float | None, told: JsonObject) -> JsonObject:
         defaults: JsonObject = {}

@@ -30,6 +30,7 @@ from bridge.adapter.simulation import (
     SimulatedCallback,
     json_response,
 )
+from bridge.adapters.rcs.wire import named_in_callbacks
 from bridge.model import JsonValue, Location, Media, Text
 
 _RESOURCE: Final = re.compile(
@@ -229,7 +230,7 @@ class SimulatedRcs:
             "eventId": str(uuid5(_NAMESPACE, f"{message_id}/{event}")),
             "messageId": message_id,
             "sendTime": rfc3339(now),
-            "agentId": self._agent,
+            "agentId": named_in_callbacks(self._agent),
         }
 
     def _expired(self, message_id: str, phone: str, now: datetime) -> JsonValue:
@@ -241,7 +242,7 @@ class SimulatedRcs:
         return {
             "phoneNumber": phone,
             "messageId": message_id,
-            "agentId": self._agent,
+            "agentId": named_in_callbacks(self._agent),
             "eventType": event,
             "eventId": str(uuid5(_NAMESPACE, f"{message_id}/{event}")),
             "sendTime": rfc3339(now),
@@ -260,7 +261,7 @@ class SimulatedRcs:
             "senderPhoneNumber": "+" + user.removeprefix("+"),
             "messageId": str(uuid5(_NAMESPACE, f"{user}/{self._count}")),
             "sendTime": rfc3339(now),
-            "agentId": self._agent,
+            "agentId": named_in_callbacks(self._agent),
             **said(content),
         }
 

@@ -18,6 +18,12 @@ from bridge.model import ChoiceSource, JsonValue, MediaKind, Status
 
 CHANNEL: Final = "rcs"
 
+AGENTS: Final = "@rbm.goog"
+"""Google's domain: it stands behind an agent's id in callbacks, and not in requests.
+
+https://github.com/rcs-business-messaging/rbm-api-examples/tree/master/nodejs/rbm-api-helper
+"""
+
 SIGNATURE_HEADER: Final = "X-Goog-Signature"
 SIGNATURE_ALGORITHM: Final = "sha512"
 SIGNATURE_SIZE: Final = 64  # bytes
@@ -41,7 +47,9 @@ STATUSES: Final = {
     "QUEUED": Status.ACCEPTED,
     "SUBMITTED": Status.ACCEPTED,
     "SENT": Status.SENT,
+    "SEND_MESSAGE_SUCCESS": Status.SENT,
     "FAILED": Status.FAILED,
+    "INTERNAL_ERROR": Status.FAILED,
     "SEND_MESSAGE_FAILURE": Status.FAILED,
     "NONRCS": Status.FAILED,
     "REJECTED": Status.FAILED,
@@ -61,7 +69,7 @@ OF_A_MESSAGE: Final = "MESSAGE_"
 REASONS: Final = ("unsubscribeReason", "unsubscribeReasons", "reason", "reasons")
 # What a gateway says of a failure.
 ERRORS: Final = ("error", "errors", "reason")
-ERROR_CODES: Final = ("errorCode", "code")
+ERROR_CODES: Final = ("errorCode", "errCode", "code", "errorType")
 ERROR_TITLES: Final = ("reason", "errorMessage", "error", "message", "title", "description")
 CONSENTS: Final = {
     "SUBSCRIBE": True,
@@ -79,7 +87,8 @@ TYPING: Final = frozenset({"IS_TYPING", "ISTYPING", "TYPING"})  # the first one 
 LAUNCH_STATE: Final = "newLaunchState"
 LAUNCH_TOPIC: Final = "agent_launch_event"
 
-# .../reference/rest/v1/SuggestionResponse, `type`.
+# .../reference/rest/v1/SuggestionResponse: what the suggestion is called, and its `type`.
+LABELS: Final = ("text", "plainText")
 SUGGESTION_TYPES: Final = {"REPLY": ChoiceSource.SUGGESTION, "ACTION": ChoiceSource.ACTION}
 
 MEDIA_KINDS: Final = {
@@ -117,6 +126,21 @@ _IN_PROTO: Final = frozenset(
     {"sender_phone_number", "agent_id", "event_type", "message_id", "new_launch_state"}
 )
 _WORD: Final = re.compile("_([a-z])")
+# What operators call the same fields: those of Airtel and Jio in India.
+_OF_OPERATORS: Final = {
+    "msisdn": "senderPhoneNumber",
+    "userPhoneNumber": "senderPhoneNumber",
+    "assistantId": "agentId",
+    "botId": "agentId",
+}
+# The object in theirs that holds some of the fields, or what a user wrote.
+_PARTS: Final = ("entity", "messageContent")
+_OTHER_NAMES: Final = _IN_PROTO.union(_OF_OPERATORS, _PARTS)
+
+
+def named_in_callbacks(agent_id: str) -> str:
+    """Return an agent's id with Google's domain, as events have it for their account."""
+    return agent_id if "@" in agent_id else agent_id + AGENTS
 
 
 def is_item(value: dict[str, JsonValue]) -> bool:
@@ -130,10 +154,20 @@ def is_of_user(value: dict[str, JsonValue]) -> bool:
 
 
 def spelled(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return one of Google's objects with the names of its fields as JSON has them."""
-    if _IN_PROTO.isdisjoint(value):
+    """Return one of Google's objects with the names of its fields as Google has them in JSON."""
+    if _OTHER_NAMES.isdisjoint(value):
         return value
-    return {_spelled(name): _inside(part) for name, part in value.items()}
+    told: dict[str, JsonValue] = {}
+    for name, part in value.items():
+        own = _OF_OPERATORS.get(name) or _spelled(name)
+        if told.get(own) in (None, ""):
+            told[own] = _inside(part)
+    for name in _PARTS:
+        part = told.get(name)
+        if type(part) is dict:
+            del told[name]
+            told |= {"suggestionResponse": part} if "postbackData" in part else part
+    return told
 
 
 def _inside(value: JsonValue) -> JsonValue:

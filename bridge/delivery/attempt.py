@@ -29,15 +29,20 @@ class Attempt:
 
 FIRST: Final = Attempt()
 NEW: Final = Attempt(is_new=True)
-attempt: Final[ContextVar[Attempt]] = ContextVar("attempt", default=FIRST)
 
 
 @attrs.define
 class Turn:
-    """The event that a subscriber is at work on, and how much it has sent for it so far."""
+    """An attempt that is under way: of which subscriber, with which event.
+
+    `request_id` names the callback that brought the event, where that is remembered. `sent` counts
+    what the subscriber has sent for the event so far.
+    """
 
     subscriber: str
     key: str
+    attempt: Attempt = FIRST
+    request_id: int | str | None = None
     sent: int = 0
 
     def next_key(self) -> str:
@@ -49,10 +54,18 @@ class Turn:
 turn: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)
 
 request_id: Final[ContextVar[int | str | None]] = ContextVar("request_id", default=None)
-"""What a callback is called in the log, and so the attempts to deliver its events.
+"""What the callback is called that is being taken; see `callback_id`."""
 
-A number is one that nobody has asked for yet; most are never written out.
-"""
+
+def callback_id() -> int | str | None:
+    """Return what the log calls the callback that is being taken, or that brought the event.
+
+    A number is one that nobody has asked for yet; most are never written out.
+    """
+    called = request_id.get()
+    if called is None and (under_way := turn.get()) is not None:
+        called = under_way.request_id
+    return called
 
 
 class Later(Exception):
@@ -73,7 +86,8 @@ class Later(Exception):
 
 def current() -> Attempt:
     """Return which try of its event the calling subscriber is in; elsewhere, a first one."""
-    return attempt.get()
+    under_way = turn.get()
+    return FIRST if under_way is None else under_way.attempt
 
 
 def delay(policy: DeliverySettings, tries: int) -> float:

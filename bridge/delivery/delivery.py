@@ -335,7 +335,8 @@ class Delivery:
         self._progress.taken_up_to = entry.position
         if self._pauses is not None and isinstance(entry.event, self._pauses.heeded):
             self._pauses.note(entry.event)
-        self._expected.pop(entry.event.key, None)
+        if self._expected:
+            self._expected.pop(entry.event.key, None)
         if not self._wants(entry.event):
             return
         lane = self._lanes.by_name.get(entry.lane)
@@ -353,7 +354,8 @@ class Delivery:
                 elif (lane := self._lanes.by_name.get(entry.lane)) is not None:
                     self._after(lane, entry, None)  # it has noted that it began
                 else:
-                    self._begun.pop(entry.event.key, None)
+                    if self._begun:
+                        self._begun.pop(entry.event.key, None)
                     self._progress.changed.set()
                     self._done(entry)
             finally:

@@ -27,7 +27,7 @@ from weakref import getweakrefcount
 
 import attrs
 
-from bridge.delivery.attempt import FIRST, Attempt, Turn, attempt, request_id, turn
+from bridge.delivery.attempt import Attempt, Turn, request_id, turn
 from bridge.delivery.functions import is_async
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.threads import Threads
@@ -44,6 +44,7 @@ _MOST_ABANDONED: Final = 100
 _LEFT: Final[list[object]] = []
 _NOTHING: Final = object()
 _FAILED: Final = object()
+_set_turn: Final = turn.set
 
 _log: Final = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class Runner:
         self._result_of = result_of
         self._loop = asyncio.get_running_loop()
         self.context = self._context = copy_context()
+        self._context.run(request_id.set, None)  # it names callbacks that are being taken
         self._threads = None if is_async(function) else Threads(name, self._loop)
         self._spare: _Coroutine | None = None
         self._deadlines: dict[Running, float] = {}  # the earliest first
@@ -144,7 +146,9 @@ class Runner:
         if pauses and pauses.paused and not which.replayed and pauses.covers(event):
             return None
         context = self.context = self._context.copy()
-        context.run(self._enter, event, which)
+        key, request_id_of = event.key, self._request_id_of
+        called = None if request_id_of is None else request_id_of(key)
+        context.run(_set_turn, Turn(self._subscriber, key, which, called))
         watch = self._observers.attempt
         if not watch:
             return self._begin(context, event)
@@ -196,16 +200,6 @@ class Runner:
 
         self._loop.call_soon(begin)  # not from within this task: the function sees one of its own
         return await outcome
-
-    def _enter(self, event: Event, which: Attempt) -> None:
-        """Set what an attempt's context says of it; called in that context."""
-        turn.set(Turn(self._subscriber, event.key))
-        if self._request_id_of is not None:
-            called = self._request_id_of(event.key)
-            if called is not request_id.get():  # which costs far less than to set it
-                request_id.set(called)
-        if which is not FIRST:
-            attempt.set(which)
 
     def _begin(self, context: Context, event: Event) -> Running | None:
         if self._threads is None:

@@ -25,6 +25,8 @@ _EVENTS: Final[Mapping[str, type[Event]]] = {
     **{cls.kind: cls for cls in EVENT_CLASSES},
 }
 _LONGEST: Final = 60.0  # seconds of silence
+_FILTERS: Final = ("channel", "account", "source", "domain", "direction", "origin")
+"""What an event must be equal in, where it is given; only a message has the last two."""
 _CONTENTS: Final[Mapping[str, type[Content]]] = {cls.kind: cls for cls in CONTENT_CLASSES}
 
 
@@ -109,6 +111,13 @@ class Subscriber:
     def _all(self) -> bool:
         return Event in self.events
 
+    _filters: tuple[tuple[str, object], ...] = attrs.field(init=False, repr=False)
+
+    @_filters.default
+    def _given(self) -> tuple[tuple[str, object], ...]:
+        given = ((name, getattr(self, name)) for name in _FILTERS)
+        return tuple((name, value) for name, value in given if value is not None)
+
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be meant."""
         problems = tuple(_problems(self))
@@ -119,34 +128,28 @@ class Subscriber:
         """Return whether all filters let this event through."""
         if not isinstance(event, self.events):
             return False
-        if self.channel is not None and event.channel != self.channel:
+        for name, value in self._filters:
+            if getattr(event, name, None) != value:
+                return False
+        if not isinstance(event, Message):
+            return not self.content
+        if event.owned is not self.owned and self.owned is not None:
             return False
-        if self.account is not None and event.account != self.account:
-            return False
-        if self.source is not None and event.source != self.source:
-            return False
-        if self.domain is not None and event.domain != self.domain:
-            return False
-        if isinstance(event, Message) and not self._wants_account(event):
-            return False
-        if self.direction is None and self.origin is None and not self.content:
-            return True
-        if not isinstance(event, Message) or self.direction not in (None, event.direction):
-            return False
-        if self.origin not in (None, event.origin):
+        if event.completes is not None and not self._wants_completion(event):
             return False
         return not self.content or isinstance(event.content, self.content)
 
-    def _wants_account(self, message: Message) -> bool:
-        """Return whether this account of a message is wanted, or an earlier one was instead."""
-        if self.owned not in (None, message.owned):
-            return False
+    def _wants_completion(self, message: Message) -> bool:
+        """Return whether a later account is wanted, or the first one had been filtered out."""
         return (
-            message.completes is None
-            or self.completions
+            self.completions
             or (self.owned is True and message.newly_owned is True)
             or (self.origin is not None and message.newly_live is True)
         )
+
+
+OPTIONS: Final = tuple(field.name for field in attrs.fields(Subscriber) if field.init)
+"""What can be said of a subscriber."""
 
 
 def _problems(subscriber: Subscriber) -> Iterator[Problem]:
@@ -207,7 +210,7 @@ def check_options(events: object, options: Mapping[str, Any], allowed: Iterable[
     Raises `ConfigurationError` with everything that is wrong.
     """
     problems = [Problem(key, _unknown(key, allowed)) for key in options if key not in allowed]
-    filters = {key: options[key] for key in attrs.fields_dict(Subscriber).keys() & options.keys()}
+    filters = {key: options[key] for key in OPTIONS if key in options}
     try:
         Subscriber(**{"name": "unnamed", "function": repr, **filters, "events": events})
     except ConfigurationError as error:

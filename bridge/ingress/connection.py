@@ -228,7 +228,10 @@ class Connection(web.RequestHandler):
         if self._deadline is not None:
             self._stop_expecting()
         self.is_answering = True
-        request.content.on_eof(self._received)
+        if request.content.is_eof():  # it came with its head, as most do
+            self._idle.begins(self)
+        else:
+            request.content.on_eof(self._received)
 
     def _received(self) -> None:
         if self.is_answering:

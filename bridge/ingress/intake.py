@@ -20,18 +20,14 @@ import orjson
 
 from bridge.adapter import (
     Adapter,
-    Admitting,
     Callback,
     Parsed,
     Response,
-    Scope,
     Verified,
-    WindowSource,
     build,
 )
-from bridge.adapter.body import read_object
-from bridge.adapter.signing import Address, Network
-from bridge.delivery.attempt import request_id
+from bridge.adapter.signing import Network
+from bridge.delivery.attempt import callback_id, request_id, turn
 from bridge.delivery.receivers import Receivers
 from bridge.errors import (
     BodyRefused,
@@ -44,24 +40,19 @@ from bridge.errors import (
     NotAuthentic,
     NotRunning,
     UnknownAdapter,
-    Unreadable,
 )
-from bridge.ingress.domains import Member
+from bridge.ingress.configured import Configured
 from bridge.ingress.growth import FEW, TOO_LARGE, bounded, may_grow
 from bridge.ingress.request_id import RECENT, forget_older
 from bridge.journal.protocol import Appended, Health, Journal
-from bridge.model import Deletion, Event, JsonValue, Message, Origin, System, Unrecognized
-from bridge.model.frozen import evolved
-from bridge.model.keys import MAX_ID, in_domain, overlong
-from bridge.observer import UNWATCHED, AppendDetails, CallbackDetails, Observers
-from bridge.process.raised import raised_at
+from bridge.model import Event, Unrecognized
+from bridge.model.keys import in_domain
+from bridge.observer import UNWATCHED, AppendDetails, Observers
 from bridge.process.throttle import Throttle
 from bridge.settings import Stale
 
 _MANY: Final = 100  # events of one body
 
-_SILENT: Final = (Deletion, System)  # of a user who says nothing
-_USER: Final = Origin.USER
 _CRASH: Final = "an adapter failed: this is a bug in it"
 _BITS: Final = 40  # of a number that names a callback
 
@@ -84,7 +75,7 @@ class Intake:
         self.request_ids: dict[str, int | str | None] = {}
         self._observers = observers
         self._receivers = receivers
-        self._configured: dict[str, _Configured] = {}
+        self._configured: dict[str, Configured] = {}
         self._throttle = Throttle(_log)
 
     @property
@@ -112,8 +103,8 @@ class Intake:
             raise ConfigurationError(f"add adapter {name!r} before the callbacks are mounted")
         if name in self._configured:
             raise ConfigurationError(f"two adapters are called {name!r}")
-        one = _Configured(name, adapter, networks, domain, believe_unsigned=believe_unsigned)
-        one.max_age = timedelta(seconds=max_age) if max_age else timedelta.max
+        one = Configured(name, adapter, networks, domain, believe_unsigned=believe_unsigned)
+        one.max_age = timedelta(seconds=max_age) if max_age else None
         one.publishes_stale = stale == "mark"
         one.accounts = frozenset(accounts) or None
         one.check(self._configured.values())
@@ -150,11 +141,11 @@ class Intake:
                 await self._append(one, callback, parsed.events)
             return parsed.response
 
-    def _watched(self, one: _Configured) -> AbstractContextManager[Any]:
+    def _watched(self, one: Configured) -> AbstractContextManager[Any]:
         watch = self._observers.callback
         return watch(one.details) if watch else UNWATCHED
 
-    def _read(self, one: _Configured, callback: Callback) -> Parsed:
+    def _read(self, one: Configured, callback: Callback) -> Parsed:
         """Return what is in a callback. Raises `NotAuthentic`, `MethodRefused`, `MalformedBody`."""
         try:
             verified = self._verify(one, callback)
@@ -191,13 +182,13 @@ class Intake:
         fields = {"adapter": name, "reason": str(error), "client": str(callback.client)}
         self._throttle.log(logging.INFO, "callback refused", key=f"refused {name}", **fields)
 
-    def _tell_of_crash(self, one: _Configured, step: str, error: BaseException) -> None:
+    def _tell_of_crash(self, one: Configured, step: str, error: BaseException) -> None:
         """Log that an adapter failed on an unauthenticated callback, once in a while."""
         fields = one.crash(step, error)
         key = f"{one.name} {step} {fields['where']}"
         self._throttle.log(logging.ERROR, _CRASH, key=key, **fields)
 
-    def _verify(self, one: _Configured, callback: Callback) -> Verified:
+    def _verify(self, one: Configured, callback: Callback) -> Verified:
         """Return what is authentic. Raises `NotAuthentic` or `MethodRefused`."""
         one.check_head(callback)
         try:
@@ -216,7 +207,7 @@ class Intake:
         return verified
 
     def _parse(
-        self, one: _Configured, verified: Verified, domain: str, *, of_any_age: bool = False
+        self, one: Configured, verified: Verified, domain: str, *, of_any_age: bool = False
     ) -> Parsed:
         """Return what is in an authentic body, as of a trust domain; never raises."""
         try:
@@ -237,7 +228,7 @@ class Intake:
             return Parsed(events=(in_domain(unread, domain),))
 
     def _bounded(
-        self, one: _Configured, verified: Verified, events: tuple[Event, ...]
+        self, one: Configured, verified: Verified, events: tuple[Event, ...]
     ) -> tuple[Event, ...]:
         """Return events that do not take too much room, and say where they would have."""
         unread = one.unread(verified.payload, verified.received_at, TOO_LARGE)
@@ -253,7 +244,7 @@ class Intake:
             )
         return bound
 
-    async def _append(self, one: _Configured, callback: Callback, events: Sequence[Event]) -> None:
+    async def _append(self, one: Configured, callback: Callback, events: Sequence[Event]) -> None:
         """Make events durable. Raises `JournalError`."""
         if self._receivers.opening:
             await self._receivers.opened()
@@ -277,9 +268,9 @@ class Intake:
             _log.debug("callback accepted", extra={"adapter": one.name, "keys": keys})
 
     def _append_once(
-        self, one: _Configured, callback: Callback, events: Sequence[Event]
+        self, one: Configured, callback: Callback, events: Sequence[Event]
     ) -> Awaitable[Appended]:
-        called, names = request_id.get(), self.request_ids
+        called, names = request_id.get() or callback_id(), self.request_ids
         for event in events:
             names.setdefault(event.key, called)
         if len(names) > RECENT:
@@ -296,7 +287,7 @@ class Intake:
     def _is_shared(self, domain: str) -> bool:
         return sum(each.domain == domain for each in self._configured.values()) > 1
 
-    async def _log_others(self, one: _Configured, events: Sequence[Event]) -> None:
+    async def _log_others(self, one: Configured, events: Sequence[Event]) -> None:
         """Log that one of these events came through another adapter of the domain before."""
         for event in events:
             entry = None
@@ -350,7 +341,7 @@ class Intake:
             return Health(ready=False, reason="the bridge is not running")
         return await self.journal.health()
 
-    def _find(self, name: str) -> _Configured:
+    def _find(self, name: str) -> Configured:
         one = self._configured.get(name)
         if one is None:
             raise UnknownAdapter(f"no adapter is called {name!r}")
@@ -376,113 +367,12 @@ _NAMING: Final = _Naming()
 
 def _named() -> AbstractContextManager[Any]:
     """Return the block for a callback, which gets an id unless the request has one already."""
-    return _NAMING if request_id.get() is None else UNWATCHED
-
-
-def _is_imported(event: Event) -> bool:
-    return isinstance(event, Message) and event.origin is Origin.HISTORY
+    if request_id.get() is not None:
+        return UNWATCHED
+    under_way = turn.get()  # where a subscriber gives a callback on
+    return _NAMING if under_way is None or under_way.request_id is None else UNWATCHED
 
 
 def _without_repetitions(parsed: Parsed) -> Parsed:
     distinct = {id(event): event for event in parsed.events}
     return attrs.evolve(parsed, events=tuple(distinct.values()))
-
-
-class _Configured(Member):
-    """An adapter, the networks that its callbacks may come from, and what observers are told."""
-
-    def __init__(
-        self,
-        name: str,
-        adapter: Adapter,
-        networks: Sequence[Network],
-        domain: str | None,
-        *,
-        believe_unsigned: bool,
-    ) -> None:
-        super().__init__(name, adapter, domain, believe_unsigned=believe_unsigned)
-        self.adapter = adapter
-        self.max_age = timedelta.max
-        self.publishes_stale = True
-        self.accounts: frozenset[str] | None = None
-        self.methods = adapter.methods
-        self.admit = adapter.admit if isinstance(adapter, Admitting) else None
-        self.networks = tuple(networks)
-        self.windows = adapter.windows if isinstance(adapter, WindowSource) else {}
-        self.details = CallbackDetails(name)
-
-    def check_head(self, callback: Callback) -> None:
-        """Raise `NotAuthentic` or `MethodRefused` where a callback cannot be one of ours."""
-        if not self.allows(callback.client):
-            raise NotAuthentic("the callback comes from a network that is not allowed")
-        if callback.method not in self.methods:
-            raise MethodRefused(self.methods)
-
-    def allows(self, client: Address | None) -> bool:
-        """Return whether a callback may come from there; without networks, from anywhere."""
-        return not self.networks or (
-            client is not None and any(client in network for network in self.networks)
-        )
-
-    def placed(
-        self, events: Sequence[Event], verified: Verified, domain: str, *, of_any_age: bool
-    ) -> tuple[Event, ...]:
-        """Return the events of a body as those of a trust domain.
-
-        Where an event must not be published, the body is kept in its place. An event is stale
-        where it is dated too far back to be new; imported messages never are.
-        """
-        publishes_stale = of_any_age or self.publishes_stale
-        placed: list[Event] = []
-        faults: set[str] = set()
-        for event in events:
-            is_old = event.received_at - event.occurred_at > self.max_age
-            is_stale = is_old and not _is_imported(event)
-            fault = self._fault(event)
-            if is_stale and not publishes_stale:
-                age = self.max_age.total_seconds()
-                fault = f"stale: dated more than {age:.0f} s before it came"
-            if fault is not None:
-                faults.add(fault)
-                continue
-            moved = in_domain(event, domain, reply_until=self._window_of(event))
-            placed.append(evolved(moved, stale=True) if is_stale else moved)
-        if faults:
-            reason = "; ".join(sorted(faults))
-            unread = self.unread(verified.payload, verified.received_at, reason)
-            placed.append(in_domain(unread, domain))
-        return tuple(placed)
-
-    def _fault(self, event: Event) -> str | None:
-        """Return why an event must not be published, or None."""
-        if name := overlong(event):
-            return f"longer than {MAX_ID} bytes: {name}"
-        if self.accounts and event.account not in self.accounts and event.account is not None:
-            return "of an account that is not among the configured ones"
-        return None
-
-    def _window_of(self, event: Event) -> datetime | None:
-        """Return until when a user's message may be answered freely, where that is limited."""
-        window = self.windows.get(event.channel)
-        if window is None or not isinstance(event, Message) or event.origin is not _USER:
-            return None
-        return None if isinstance(event.content, _SILENT) else event.occurred_at + window.open
-
-    def unread(self, payload: bytes, received_at: datetime, reason: str) -> Unrecognized:
-        """Return the event that keeps a whole body, to be parsed again."""
-        raw: JsonValue
-        try:
-            raw = read_object(payload)
-        except MalformedBody:
-            raw = payload.decode("utf-8", "replace")
-        scope = Scope(source=self.name, channel=self.name, received_at=received_at, body=raw)
-        return scope.unrecognized(Unreadable("", reason))
-
-    def crash(self, step: str, error: BaseException) -> dict[str, object]:
-        """Return which adapter failed, and at which line; its error's text may quote the body."""
-        return {
-            "adapter": self.name,
-            "step": step,
-            "error": type(error).__name__,
-            "where": raised_at(error),
-        }

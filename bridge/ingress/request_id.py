@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.adapter.signing import Network, client_address
+from bridge.delivery.attempt import callback_id
 from bridge.delivery.attempt import request_id as _current
 from bridge.process.lazy import later
 
@@ -32,7 +33,7 @@ _PUNCTUATION: Final = frozenset("-_.:")
 
 def current() -> str | None:
     """Return the id of the callback that is being taken, or whose event is being delivered."""
-    request_id = _current.get()
+    request_id = callback_id()
     # Its first letter keeps an id that has digits only from being taken for a phone.
     return f"r{request_id:010x}" if isinstance(request_id, int) else request_id
 

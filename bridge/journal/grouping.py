@@ -12,7 +12,7 @@ import attrs
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
-from bridge.journal.erasure import Subject
+from bridge.journal.erasure import Subject, leave_numbers
 from bridge.journal.identity import note_terms
 from bridge.journal.overlay import Overlay
 from bridge.journal.waiting import Published, release, withdraw
@@ -144,6 +144,8 @@ def decide(
         with reading():
             publish(release(lane, due, ledger))
     if append.erase is not None:
+        with reading():
+            leave_numbers(append.erase, ledger)
         for lane in append.lanes:
             with reading():
                 erased, freed = withdraw(lane, append.erase.is_in, ledger)

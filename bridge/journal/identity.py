@@ -48,7 +48,6 @@ _INBOUND: Final = Direction.INBOUND
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _new_user: Final = builder(User)
-_new_settled: Final = builder(Settled)
 
 
 def names_of(event: Event) -> list[str]:
@@ -75,20 +74,20 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     phone that it leaves out, and nothing was told of the message before. False leaves it to
     `settle`, and so is whatever tells of a change of names, or of whose turn it is.
     """
-    where, party, account = message.conversation, message.sender, message.account or ""
+    where, party = message.conversation, message.sender
     said = (
         message.domain,
         message.channel,
-        account,
+        message.account,
         message.direction,
         where.kind,
         party.phone,
         party.user_id,
         party.parent_user_id,
     )
-    noted = settled = ledger.settled.get(where.id)
+    settled = ledger.settled.get(where.id)
     if settled is None or settled.said != said:
-        noted, settled = None, _settled(message, said, ledger)
+        settled = _settled(message, said, ledger)
     if (
         settled is None
         or message.key in settled.unshown
@@ -98,14 +97,9 @@ def is_settled(message: Message, ledger: Ledger) -> bool:
     ):
         return False
     until = message.reply_until
-    if until is not None and (noted or not _is_told(until, settled)):
+    if until is not None and until > settled.until:
         ledger.open(settled, until)
     return True
-
-
-def _is_told(until: datetime, settled: Settled) -> bool:
-    account, _ = settled.place
-    return until.timestamp() <= settled.user.reply_until.get(account, 0.0)
 
 
 def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled | None:
@@ -127,10 +121,11 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
         return None
     if type(user) is not User or account in user.owned:
         return None
-    settled = _new_settled(
+    settled = Settled(
         said=said,
         place=(account, where.id),
         after=datetime.fromtimestamp(user.seen + _DAY, UTC),
+        until=datetime.fromtimestamp(user.reply_until.get(account, 0.0), UTC),
         unshown=user.unshown,
         awaited=awaited,
         user=user,

@@ -164,17 +164,19 @@ Place: TypeAlias = tuple[str, str]
 """An account and a conversation."""
 
 
-@attrs.frozen(kw_only=True, weakref_slot=False)
+@attrs.define(kw_only=True, eq=False, weakref_slot=False)
 class Settled:
     """That messages of a conversation which say this of their user are that `user`'s, at `place`.
 
-    It is to be looked at anew `after` a time. `unshown` is as in the user's record, and `awaited`
-    what was told as not shown in the account, of users who are known by ids alone.
+    It is to be looked at anew `after` a time. The user may be written to `until` another one, as
+    far as was told. `unshown` is as in the user's record, and `awaited` what was told as not shown
+    in the account, of users who are known by ids alone.
     """
 
     said: tuple[Any, ...]
     place: Place
     after: datetime
+    until: datetime
     unshown: tuple[str, ...]
     awaited: tuple[str, ...]
     user: User
@@ -209,7 +211,7 @@ class Ledger(Protocol):
         ...
 
     def open(self, settled: Settled, until: datetime) -> None:
-        """Note until when the user of a message may be written to.
+        """Note until when the user of a message may be written to: for longer than was noted.
 
         That follows from the message that the append publishes, so it may be written later.
         """

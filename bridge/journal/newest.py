@@ -64,9 +64,10 @@ class Newest:
     def add(self, after: int, entries: Sequence[Entry], last: int) -> None:
         """Add all entries from `after` to `last`; those missing before these are read later."""
         if after <= self.last < last:
-            more = [entry for entry in entries if entry.position > self.last]
-            self._entries += more
-            self._size += sum(entry.size for entry in more)
+            if after < self.last:
+                entries = [entry for entry in entries if entry.position > self.last]
+            self._entries += entries
+            self._size += sum(entry.size for entry in entries)
             self.last = last
             # Halved rather than trimmed at each append: cutting a list's head moves all of it.
             while len(self._entries) > self._most or self._size > _LARGEST:

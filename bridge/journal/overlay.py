@@ -51,7 +51,10 @@ def digest(name: str) -> bytes:
     """Return the digest of a key or a name, which begins with its domain and a slash."""
     domain, _, rest = name.partition("/")
     found = _blank()
-    found.update(rest.encode("utf-8", "surrogatepass"))
+    try:
+        found.update(rest.encode())  # in half the time that naming the error handler takes
+    except UnicodeEncodeError:
+        found.update(rest.encode("utf-8", "surrogatepass"))
     return (_number(found.digest()) ^ _hashes_of_domains[domain]).to_bytes(SIZE)
 
 
@@ -214,9 +217,8 @@ class Overlay(Ledger, Generic[Id]):
 
     def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`."""
-        user, (account, _), seconds = settled.user, settled.place, until.timestamp()
-        if seconds > user.reply_until.get(account, 0.0):
-            self.save(opened(user, {**user.reply_until, account: seconds}))
+        user, (account, _) = settled.user, settled.place
+        self.save(opened(user, {**user.reply_until, account: until.timestamp()}))
 
     def tie(self, name: str, to: Record) -> None:
         """See `Ledger.tie`."""

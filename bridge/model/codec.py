@@ -2,8 +2,9 @@
 
 The words are the model's field names in the model's order, save that `kind` stands first, to
 tell the class, and `raw` last, since it is long. Nulls are left out, times are RFC 3339 with
-`Z`, decimals are strings; `decode(encode(event)) == event`. The writers are here; `reading` has
-the readers.
+`Z`, decimals are strings; `decode(encode(event)) == event`. A journal that only we read may keep
+the brief form, which leaves out what is as its field's default too; so no default ever changes.
+The writers are here; `reading` has the readers, which read both forms.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final, TypeAlias, get_type_hints
+from typing import Any, Final, TypeAlias, final, get_type_hints
 
 import attrs
 import orjson
@@ -22,7 +23,17 @@ from cattrs import transform_error
 from cattrs.errors import BaseValidationError
 
 from bridge.errors import CodecError
-from bridge.model import CONTENT_CLASSES, EVENT_CLASSES, Content, ContentT_co, Event, JsonValue
+from bridge.model import (
+    CONTENT_CLASSES,
+    EVENT_CLASSES,
+    Content,
+    ContentT_co,
+    ConversationKind,
+    Event,
+    Forwarded,
+    JsonValue,
+    Role,
+)
 from bridge.model.frozen import stored
 from bridge.model.hints import PUBLIC, Hint, is_optional, present, when_used
 from bridge.model.reading import READ, READ_CONTENT, READ_THOROUGHLY, Misfit
@@ -31,6 +42,7 @@ _Write: TypeAlias = Callable[[Any], Any]
 
 _MAX_PROBLEMS: Final = 5
 _OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
+_LINE: Final = _OPTIONS | orjson.OPT_APPEND_NEWLINE
 
 
 def encode(event: Event) -> bytes:
@@ -39,10 +51,24 @@ def encode(event: Event) -> bytes:
     Raises `CodecError` where the event holds what its annotations or JSON do not allow (an
     adapter's fault).
     """
+    return _encoded(event, _FULL.plain)
+
+
+def encode_brief(event: Event) -> bytes:
+    """Write an event as `encode` does, and leave out what is as its field's default."""
+    return _encoded(event, _BRIEF.plain)
+
+
+def _encoded(event: Event, plain: _Write) -> bytes:
     try:
-        return orjson.dumps(event, default=_plain, option=_OPTIONS)
+        # What orjson returns takes 4 KB or 8: a copy takes what it needs, and the next event is
+        # written where this one was, which is in the processor's cache.
+        return orjson.dumps(plain(event), default=plain, option=_LINE)[:-1]
     except orjson.JSONEncodeError as error:
         raise CodecError(f"the event does not fit into JSON: {error}") from error
+    except Exception as error:  # a field, which may hold anything
+        reason = f"not a valid {type(event).__name__}"
+        raise CodecError(f"the event does not fit into JSON: {reason}") from error
 
 
 def decode(data: bytes | str) -> Event:
@@ -89,7 +115,7 @@ def content_to_dict(content: Content) -> dict[str, JsonValue]:
     """Return a message's content as plain JSON values. Raises `CodecError`, like `encode`."""
     try:
         result: dict[str, JsonValue] = orjson.loads(
-            orjson.dumps(content, default=_plain, option=_OPTIONS)
+            orjson.dumps(content, default=_FULL.plain, option=_OPTIONS)
         )
     except orjson.JSONEncodeError as error:
         raise CodecError(f"the content does not fit into JSON: {error}") from error
@@ -114,22 +140,27 @@ def _description(error: BaseException, _: object) -> str:
 # --- events to plain values --------------------------------------------------------------
 
 
-def _writer(cls: type[attrs.AttrsInstance]) -> _Write:
+def _writer(cls: type[attrs.AttrsInstance], form: _Form) -> _Write:
     """Return a function that makes a dict of an instance's fields, in the order of our JSON.
 
     It is compiled for the class, as attrs and cattrs do with theirs: a loop over the names takes
     twice as long. cattrs' own function writes the fields without a default first. A value that is
     not of its field's class is left to orjson, which refuses most of them.
     """
-    names: dict[str, Any] = {"UTC": UTC, "in_utc": _in_utc, "finite": _finite, "of": _WRITERS}
-    lines = _lines(cls, "value", "result", names)
+    names: dict[str, Any] = {"UTC": UTC, "in_utc": _in_utc, "finite": _finite, "of": form.writers}
+    lines = _lines(cls, "value", "result", names, is_brief=form.is_brief)
     exec("\n    ".join(["def write(value):", *lines, "return result"]), names)  # noqa: S102 - made of nothing but our own field names
     write: _Write = names["write"]
     return write
 
 
 def _lines(
-    cls: type[attrs.AttrsInstance], value: str, result: str, names: dict[str, Any]
+    cls: type[attrs.AttrsInstance],
+    value: str,
+    result: str,
+    names: dict[str, Any],
+    *,
+    is_brief: bool,
 ) -> Sequence[str]:
     """Return the lines that make the dict `result` of an instance; add what they name.
 
@@ -144,15 +175,18 @@ def _lines(
         if (read := stored(cls, name)) is not None:
             names[f"read_{name}"], access = read, f"read_{name}({value})"
         wanted = present(hint) if is_optional(hint) else hint
-        if field.default is None:
-            plain = _plain_form(wanted, "item", names)
-            lines.append(f"if (item := {access}) is not None: {result}[{name!r}] = {plain}")
+        if field.default is None or (is_brief and type(field.default) in _SINGLE):
+            default = "None" if field.default is None else f"default_{cls.__name__}_{name}"
+            names[default] = field.default
+            plain = _plain_form(wanted, access, names)  # of few: most are looked at and no more
+            lines.append(f"if {access} is not {default}: {result}[{name!r}] = {plain}")
             continue
         if value == "value" and attrs.has(wanted):
             names[wanted.__name__] = wanted
+            inner = _lines(wanted, "part", "inner", names, is_brief=is_brief)
             lines += (
                 f"if type(part := {access}) is {wanted.__name__}:",
-                *(f"    {line}" for line in _lines(wanted, "part", "inner", names)),
+                *(f"    {line}" for line in inner),
                 "    part = inner",
                 f"{result}[{name!r}] = part",
             )
@@ -200,13 +234,24 @@ def _finite(value: float) -> float:
     return value
 
 
-def _plain(value: object) -> object:
-    """Turn what orjson does not know into what it knows; it comes back for what that holds."""
-    return _WRITERS[type(value)](value)
+@final
+class _Form:
+    """How events are written: in full, or briefly."""
+
+    def __init__(self, *, is_brief: bool) -> None:
+        self.is_brief = is_brief
+        self.writers: dict[type, _Write] = {Decimal: str}
+        for cls in PUBLIC:
+            if attrs.has(cls) and cls is not Event:
+                when_used(self.writers, cls, partial(_writer, cls, self))
+
+    def plain(self, value: object) -> object:
+        """Turn what orjson does not know into what it knows; it comes back for what that holds."""
+        return self.writers[type(value)](value)
 
 
 _TAGGED: Final = frozenset((*EVENT_CLASSES, *CONTENT_CLASSES))
-_WRITERS: Final[dict[type, _Write]] = {Decimal: str}
-for _cls in PUBLIC:
-    if attrs.has(_cls) and _cls is not Event:
-        when_used(_WRITERS, _cls, partial(_writer, _cls))
+_SINGLE: Final = (bool, tuple, Forwarded, Role, ConversationKind)
+"""Of each value of these classes that is a default there is only one object."""
+_FULL: Final = _Form(is_brief=False)
+_BRIEF: Final = _Form(is_brief=True)

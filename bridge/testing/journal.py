@@ -380,6 +380,21 @@ class JournalContract(CorrelationContract, CursorContract, OperatorsContract):
             await journal.purge(ANNES_ID)
             assert await journal.read_state(state.conversation, state.name) is None
 
+    @pytest.mark.parametrize("subject", [ANNE, "US.third"])
+    async def test_next_user_of_a_purged_number(self, tmp_path: Path, subject: str) -> None:
+        """Whoever has the number next shares no conversation with those who had it before."""
+        async with self.make_journal(tmp_path) as journal:
+            for name, user_id in (("a", ANNES_ID), ("b", "US.second"), ("c", "US.third")):
+                await journal.append([message(name, phone=ANNE, user_id=user_id)])
+            await journal.purge(subject)
+            await journal.append([message("d", phone=ANNE)])
+            for name, user_id in (("e", ANNES_ID), ("f", "US.second")):
+                await journal.append([message(name, phone="", user_id=user_id)])
+            lanes = [entry.lane for entry in await self.published(journal, 3)]
+        expected = [conversation_id("whatsapp", ACCOUNT, ANNE)]
+        expected += [conversation_id("whatsapp", ACCOUNT, each) for each in (ANNES_ID, "US.second")]
+        assert lanes == expected
+
 
 def _state(value: str = "{}", *, name: str = "bot", phone: str = ANNE) -> State:
     return State(

@@ -16,7 +16,19 @@ from hypothesis import strategies as st
 from bridge.adapter import Adapter, Verified
 from bridge.adapters.incs import Channel, Incs, IncsSettings
 from bridge.adapters.whatsapp import WhatsApp, WhatsAppSettings
-from bridge.model import ConsentChange, Deletion, Event, Message, Notice, Origin, Status, System
+from bridge.model import (
+    Choice,
+    ConsentChange,
+    Deletion,
+    Event,
+    Message,
+    Notice,
+    Origin,
+    ReplyTo,
+    Status,
+    StatusChange,
+    System,
+)
 from tests.adapters.cases import RECEIVED_AT
 from tests.bridge.journal.shelf import Shelf
 
@@ -30,7 +42,11 @@ Body = dict[str, Any]
 _INCS: Final = Incs(
     "incs",
     IncsSettings(
-        insecure=True, channels=(Channel(id=30058, kind="whatsapp", business_phone=BUSINESS),)
+        insecure=True,
+        channels=(
+            Channel(id=30058, kind="whatsapp", business_phone=BUSINESS),
+            Channel(id=30060, kind="rcs", agent_id="shop_agent"),
+        ),
     ),
 )
 _WHATSAPP: Final = WhatsApp("whatsapp", WhatsAppSettings(insecure=True))
@@ -251,3 +267,67 @@ def test_a_change_of_user_id(bodies):
     assert [each.completes for each in changes].count(None) == any(bodies)
     assert {each.completes for each in changes[1:]} <= {changes[0].key if changes else None}
     assert len({each.conversation.id for each in found}) == 1
+
+
+OVER_RCS: Final = {"senderPhoneNumber": f"+{USER}", "agentId": "shop_agent@rbm.goog"}
+TAP: Final = {
+    **OVER_RCS,
+    "messageId": "u-1",
+    "sendTime": "2026-05-28T20:26:41Z",
+    "suggestionResponse": {"postbackData": "P", "text": "Yes", "trackdata": {"msgId": "o-1"}},
+}
+TAPPED: Final = created(
+    2606, "u-1", auth_id=30060, type=110, custom_type=11010, content={"data": {"text": "Yes"}}
+)
+
+
+WRAPPED_TAP: Final = {"event": "new_message", "channel_id": 30060, "message": TAP}
+
+
+@given(orders([TAP, WRAPPED_TAP, TAPPED]))
+def test_a_tap_over_rcs(bodies):
+    """It is one message, with what only one of its callbacks tells as soon as that has come."""
+    found = [each for each in told(_INCS, bodies) if isinstance(each, Message)]
+    assert [each.completes for each in found[:1]] == [None] * any(bodies)
+    assert {each.completes for each in found[1:]} <= {found[0].key if found else None}
+    assert {each.conversation.id for each in found} <= {f"rcs:30060:+{USER}"}
+    for last in found[-1:]:
+        is_well_told = any(body not in (None, TAPPED) for body in bodies)
+        assert isinstance(last.content, Choice)
+        assert (last.content.id, last.content.title) == ("P" if is_well_told else None, "Yes")
+        assert last.reply_to == (ReplyTo(message_id="o-1") if is_well_told else None)
+        assert last.aliases == (("2606",) if TAPPED in bodies else ())
+
+
+SENT: Final = created(2607, "o-1", auth_id=30060, sender="incs_1", receiver=USER, channel_status=1)
+NOT_SENT_YET: Final = created(2607, "", auth_id=30060, sender="incs_1", receiver=USER)
+READ: Final = {**OVER_RCS, "eventType": "READ", "eventId": "e-1", "messageId": "o-1"}
+REPORTS: Final = {
+    Status.SENT: [status_of_incs("message_status_updated", 2607, "sent")],
+    Status.DELIVERED: [
+        {"event": "message_status_update", "message_id": "o-1", "message_status": "delivered"},
+        status_of_incs("message_status_updated", 2607, "delivered"),
+    ],
+    Status.READ: [
+        READ,
+        {"event": "new_message", "business_phone": "", "message": READ},
+        status_of_incs("message_status_updated", 2607, "read"),
+    ],
+}
+
+
+@given(orders([NOT_SENT_YET, *(body for reports in REPORTS.values() for body in reports)]))
+def test_the_statuses_of_a_message_over_rcs(bodies):
+    """Each is told in one conversation, and all of them of one message once it has its id."""
+    found = told(_INCS, [*bodies, SENT])
+    changes = [each for each in found if isinstance(each, StatusChange)]
+    expected = {status for status, reports in REPORTS.items() for body in reports if body in bodies}
+    assert {each.status for each in changes} == expected | {Status.SENT}
+    assert {each.channel for each in changes if each.message_id == "o-1"} <= {"rcs"}
+    names = [(each.message_id, each.status) for each in changes]
+    assert len(names) == len(set(names))
+    sent = [each for each in found if isinstance(each, Message)]
+    assert [each.completes for each in sent] == [None, *[sent[0].key] * (len(sent) - 1)]
+    places = {each.conversation for each in (*sent, *changes) if each.conversation is not None}
+    assert {each.id for each in places} == {f"rcs:30060:+{USER}"}
+    assert told(_INCS, [*bodies, SENT, *bodies, SENT])[len(found) :] == []

@@ -16,7 +16,7 @@ import attrs
 from bridge.errors import JournalError
 from bridge.journal.correlation import correlate
 from bridge.journal.ephemeral import EphemeralCursor
-from bridge.journal.erasure import Subject
+from bridge.journal.erasure import Subject, leave_numbers
 from bridge.journal.ledger import Record
 from bridge.journal.overlay import Overlay
 from bridge.journal.protocol import (
@@ -308,6 +308,8 @@ class MemoryJournal(Journal):
         """See `Journal.purge`."""
         whom = Subject.of(subject).known_from(self._ledger.all_records())
         count = 0
+        leave_numbers(whom, self._ledger)
+        self._ledger.keep()
         for queue in self._ledger.waiting.all():
             erased, published = withdraw(queue.lane, whom.is_in, self._ledger)
             self._publish(published)

@@ -65,7 +65,7 @@ _KEEP: Final = f"SELECT $.keep({', '.join(['%s'] * 16)}) FROM $.head WHERE last 
 class Appender(Appends):
     """Commits what callers append, in groups, while `run` runs; at most `max_waiting` events wait.
 
-    The journal is told of all entries from one position up to another.
+    The journal's tail and the other processes are told of what is new.
     """
 
     def __init__(self, journal: PostgresJournal, max_waiting: int) -> None:
@@ -89,7 +89,8 @@ class Appender(Appends):
             else:
                 self.answer(group)
                 if last > before:
-                    self._journal.committed(before, entries, last)
+                    self._journal.tail.add(before, entries, last)
+                    self._journal.members.announce_last(last)
 
     def look_for_due(self) -> None:
         """Publish soon what has waited for long enough, whichever process took it in."""

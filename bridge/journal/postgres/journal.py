@@ -147,7 +147,7 @@ class PostgresJournal(SqlJournal):
         self.appender = Appender(self, self._max_waiting)
         self.partitions = self.settings.partitions
         self.owner = uuid4().hex
-        self._members = Members(self)
+        self.members = Members(self)
 
     @property
     def location(self) -> str:
@@ -168,7 +168,7 @@ class PostgresJournal(SqlJournal):
                 _LOG.warning("%s", doubt)
             self._tasks = Tasks("journal", self._deaths)
             resources.push_async_callback(self._stop)
-            members = self._members
+            members = self.members
             for run in (self.appender.run, members.run, members.run_announcing, self._sweep):
                 self._tasks.start(run.__qualname__, run)
             try:
@@ -190,7 +190,7 @@ class PostgresJournal(SqlJournal):
         self.tail.end("the journal is not open")
         await self._tasks.close()
         self.appender.fail(JournalError("the journal was closed"))
-        await self._members.leave()
+        await self.members.leave()
 
     async def append(self, events: Sequence[Event]) -> Appended:
         """See `Journal.append`.
@@ -201,11 +201,6 @@ class PostgresJournal(SqlJournal):
         self.tail.check()
         new = (await self.appender.put(Append(events=events))).published
         return Appended(published=new, duplicates=len(events) - new)
-
-    def committed(self, before: int, entries: Sequence[Entry], last: int) -> None:
-        """Take note of all entries from one position up to another."""
-        self.tail.add(before, entries, last)
-        self._members.announce_last(last)
 
     def hear_of(self, last: int, known: int) -> None:
         """Take note of the last position, which `known` was one before.
@@ -247,7 +242,7 @@ class PostgresJournal(SqlJournal):
             await self._changed(name)
         except JournalError as error:
             _LOG.warning("%s has to look again for what it holds: %s", name, error)
-            self._members.announce(name)
+            self.members.announce(name)
 
     def watch(self, changed: Callable[[str], Awaitable[None]]) -> None:
         """See `SharedJournal.watch`."""
@@ -266,14 +261,14 @@ class PostgresJournal(SqlJournal):
             (name, self.partitions),
         )
         cursor = self.cursors.setdefault(name, SubscriberCursor(self, name))
-        await self._members.serve()
+        await self.members.serve()
         await cursor.waiting()
-        self._members.announce("")
+        self.members.announce("")
         return cursor
 
     async def forget(self, name: str) -> bool:
         """See `Journal.forget`."""
-        async with self._members.looking:  # which would put its progress back
+        async with self.members.looking:  # which would put its progress back
             if (cursor := self.cursors.pop(name, None)) is not None:
                 cursor.partitions.clear()
             return await super().forget(name)
@@ -297,11 +292,10 @@ class PostgresJournal(SqlJournal):
         return await self._rows(
             f"""
             SELECT position, at, lane, event, reparsed FROM (
-                SELECT *, sum(octet_length(event)) OVER (ORDER BY position) AS total FROM (
-                    SELECT {self._dialect.columns} FROM $.entries
-                    WHERE position > :position AND event IS NOT NULL {chosen}
-                    ORDER BY position LIMIT :limit
-                ) AS page
+                SELECT {self._dialect.columns},
+                    sum(octet_length(event)) OVER (ORDER BY position) AS total
+                FROM $.entries WHERE position > :position AND event IS NOT NULL {chosen}
+                ORDER BY position LIMIT :limit
             ) AS page WHERE total <= :most OR total = octet_length(event) ORDER BY position
             """,  # noqa: S608 - our own text
             self._entry,
@@ -352,7 +346,7 @@ class PostgresJournal(SqlJournal):
     async def replay(self, positions: Sequence[int], subscriber: str) -> int:
         """See `Journal.replay`; all processes are told."""
         count = await super().replay(positions, subscriber)
-        self._members.announce(subscriber)
+        self.members.announce(subscriber)
         return count
 
     async def _erase_waiting(self, whom: Subject) -> int:
@@ -367,7 +361,7 @@ class PostgresJournal(SqlJournal):
         The server's write-ahead log and its backups keep what they have.
         """
         self.tail.clear()
-        self._members.announce(_PURGED)
+        self.members.announce(_PURGED)
         vacuum = "VACUUM $.entries, $.records, $.queues, $.held, $.states"
         try:
             async with self.database.connection(math.inf) as connection:
@@ -404,7 +398,7 @@ class PostgresJournal(SqlJournal):
 
     async def health(self) -> Health:
         """See `Journal.health`: tries whether the server would take an append, and all else."""
-        reason = self._members.fault
+        reason = self.members.fault
         try:
             async with asyncio.timeout(_ANSWERS_WITHIN):
                 await self.database.run(self._rehearse, alone=True, patience=1)

@@ -53,7 +53,8 @@ class SubscriberCursor(Reader):
 class Cursors:
     """What the cursors of a journal share: the newest entries, and the positions to be written.
 
-    Open the `tail` before anybody reads, and end it when the journal has closed.
+    Open the `tail` before anybody reads, and end it when the journal has closed. While `saving`
+    is set, how far they are is yet to be written.
     """
 
     def __init__(self, store: Store, max_entries: int) -> None:
@@ -61,7 +62,7 @@ class Cursors:
         self.by_name: dict[str, SubscriberCursor] = {}
         self.tail = Newest(max_entries, lambda *after: store.reading(read_after, *after))
         self._unsaved: dict[str, int] = {}
-        self._saving: asyncio.TimerHandle | None = None
+        self.saving: asyncio.TimerHandle | None = None
         self._saved_at = 0.0  # of the event loop's clock
 
     def positions(self) -> dict[str, int]:
@@ -80,18 +81,13 @@ class Cursors:
         """
         self._check_running()
         self._unsaved[name] = position
-        if self._saving is None:
+        if self.saving is None:
             loop = asyncio.get_running_loop()
             at = self._saved_at + _SAVE_EVERY
             if at > loop.time():
-                self._saving = loop.call_at(at, self.save)
+                self.saving = loop.call_at(at, self.save)
             else:  # a turn of the loop may take long where functions block it
                 self.save()
-
-    def save_along(self) -> None:
-        """Write how far subscribers are with what is being appended, as that takes no longer."""
-        if self._saving is not None:
-            self.save()
 
     def _check_running(self) -> None:
         if self.store.writer is None:
@@ -99,9 +95,9 @@ class Cursors:
 
     def save(self) -> None:
         """Write now how far subscribers are."""
-        if self._saving is not None:
-            self._saving.cancel()
-            self._saving = None
+        if self.saving is not None:
+            self.saving.cancel()
+            self.saving = None
         self._saved_at = asyncio.get_running_loop().time()
         if not self._unsaved or self.store.writer is None:  # while it recovers: with the next
             return

@@ -81,7 +81,7 @@ class SqliteJournal(Store, SqlJournal):
     `max_waiting` how many events may queue for the disk. `max_group` bounds one commit,
     `tail` how many of the newest events stay in memory, and `keys_in_memory` how many of the
     newest keys wait there before they are merged into the file's index of keys. What entries tell
-    of users' windows is written to the users over `windows_over` entries.
+    of users' windows is not in the records of the users for `windows_over` entries at most.
     `clock` and `vfs` are for tests.
 
     `set_aside` names the damaged file, if one was found on opening and set aside.

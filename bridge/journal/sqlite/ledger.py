@@ -33,6 +33,7 @@ from bridge.journal.ledger import (
 )
 from bridge.journal.overlay import MOST_TIES, SIZE, Ids, Overlay, digest, digest_of_name
 from bridge.journal.reading import read_event
+from bridge.journal.sqlite.entries import last_position
 from bridge.journal.sqlite.key_index import Indexes, KeyIndex
 from bridge.journal.waiting import Queues
 from bridge.model import Event, Message
@@ -62,44 +63,48 @@ _Found: TypeAlias = Record | bytes
 class Windows:
     """Until when users may be written to freely, as far as their records do not tell.
 
-    Over `span` entries the latest of each conversation are collected. Then they are written bit by
-    bit, while others are collected. All that follow from entries up to `up_to` are written, and
-    beyond `due_after` there is something to write. The writer alone changes what is here.
+    Over `span` entries the latest of each conversation are collected, and over as many again it is
+    seen which of them move on. The others are then written bit by bit. All that follow from entries
+    up to `up_to` are written, or have moved on, and beyond `due_after` there is something to do.
+    The writer alone changes what is here.
     """
 
-    def __init__(self, span: int, up_to: int) -> None:
+    def __init__(self, span: int, up_to: int, due: dict[Place, datetime], due_up_to: int) -> None:
         self._span = span
         self.up_to = up_to
         self.due_after = up_to + span
         self.latest: dict[Place, datetime] = {}
-        # Those to be written, and up to where they are all.
-        self._due: dict[Place, datetime] = {}
-        self._due_up_to = up_to
+        # Those to be written unless they move on, and up to where they are all.
+        self._due = due
+        self._due_up_to = due_up_to
         self.written = 0  # how many times some of them were
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
         return bool(self.latest or self._due)
 
-    def first(self, last: int) -> tuple[Sequence[Place], int]:
-        """Return the first ones to be written, and what `up_to` is then.
-
-        `last` is the position of the newest entry.
-        """
-        if not self._due:
-            # In this order: at no moment is a window in neither.
-            self._due, self._due_up_to = self.latest, last
-            self.latest = {}
+    def first(self) -> tuple[Sequence[Place], int]:
+        """Return the first ones that are due, and what `up_to` is once they are written."""
         places = list(islice(self._due, _TOGETHER))
         return places, self._due_up_to if len(places) == len(self._due) else self.up_to
 
-    def forget(self, places: Iterable[Place], up_to: int) -> None:
-        """Take note that the records tell these windows from now on."""
+    def has_moved(self, place: Place) -> bool:
+        """Return whether one that is due need not be written, as a later entry tells no less."""
+        return place in self.latest and self.latest[place] >= self._due[place]
+
+    def forget(self, places: Iterable[Place], up_to: int, last: int) -> None:
+        """Take note that the records tell these windows from now on, or later entries do.
+
+        `last` is the position of the newest entry.
+        """
         self.written += 1  # before it is so, for whoever reads both
         for place in places:
             del self._due[place]
         self.up_to = up_to
-        self.due_after = up_to + self._span
+        if not self._due:
+            # In this order: at no moment is a window in neither.
+            self._due, self._due_up_to = self.latest, last
+            self.latest, self.due_after = {}, last + self._span
 
     def told(self, user: User, newer: Mapping[Place, datetime] = _NONE) -> User:
         """Return a user's record with what is known of windows; safe in any thread."""
@@ -234,14 +239,12 @@ class GroupLedger(Overlay[bytes]):
 
     def open(self, settled: Settled, until: datetime) -> None:
         """See `Ledger.open`; it is written once for many messages."""
-        place, newer = settled.place, self._opened
-        before = newer.get(place) or self._windows.latest.get(place)
-        if before is None or until > before:
-            newer[place] = until
+        self._opened[settled.place] = settled.until = until
 
     def undo(self) -> None:
         """See `Overlay.undo`."""
         super().undo()
+        self.settled.clear()  # for some of them, a window may have been noted
         self._opened = _windows_of((event for event, _ in self._published), self._windows.latest)
 
     def stored_record(self, name: bytes) -> _Found | None:
@@ -324,11 +327,12 @@ class GroupLedger(Overlay[bytes]):
         return isinstance(known, User) and known.seen == user.seen
 
     def write_windows(self, places: Sequence[Place], up_to: int, now: int) -> None:
-        """Write the windows of these places to their users.
+        """Write the windows of these places to their users, save those that have moved on.
 
         Then those that follow from entries up to a position are all written.
         """
-        names = {name_of(conversation)[0] for _, conversation in places}
+        moved = self._windows.has_moved
+        names = {name_of(place[1])[0] for place in places if not moved(place)}
         self._read(set(map(digest_of_name, names)))
         for user in map(super().find, names):
             if type(user) is User and (told := self._windows.told(user)) is not user:
@@ -359,9 +363,8 @@ def read_windows(connection: apsw.Connection, *, span: int) -> Windows:
         "WHERE position > ? AND event IS NOT NULL ORDER BY position",
         (up_to,),
     )
-    windows = Windows(span, up_to)
-    windows.latest = _windows_of(read_event(data, position, at) for position, at, data in rows)
-    return windows
+    due = _windows_of(read_event(data, position, at) for position, at, data in rows)
+    return Windows(span, up_to, due, max(up_to, last_position(connection)))
 
 
 def _windows_of(

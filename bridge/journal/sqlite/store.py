@@ -159,7 +159,7 @@ class Store:
         )
         with usable(connection, self._path):
             indexes = Indexes.read(connection, in_memory=self._keys_in_memory)
-            return connection, indexes, read_windows(connection, span=self._windows_over)
+            return connection, indexes, read_windows(connection, span=self._windows_over // 2)
 
     def _connect(self, files: Files, connections: ExitStack) -> apsw.Connection:
         try:
@@ -347,7 +347,8 @@ class Store:
         done: asyncio.Future[Appended] = self._loop.create_future()
         self._waiting += len(events)
         writer.put(Append(tuple(events), done))
-        self._cursors.save_along()
+        if self._cursors.saving is not None:
+            self._cursors.save()  # with what is being appended, which takes no longer
         return await done
 
     async def reading(

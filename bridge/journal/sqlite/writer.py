@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +24,7 @@ import attrs
 
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
-from bridge.journal.erasure import Subject
+from bridge.journal.erasure import Subject, leave_numbers
 from bridge.journal.protocol import Appended, Entry
 from bridge.journal.sqlite.entries import last_position
 from bridge.journal.sqlite.headers import FRAME_HEADER, WAL_HEADER
@@ -34,7 +34,7 @@ from bridge.journal.sqlite.retention import Retention, used_size
 from bridge.journal.sqlite.schema import lacking
 from bridge.journal.waiting import Published, Queues, release, withdraw
 from bridge.model import Event
-from bridge.model.codec import encode
+from bridge.model.codec import encode_brief
 from bridge.model.frozen import builder
 from bridge.process.raised import kind_of
 from bridge.process.supervised import report
@@ -45,17 +45,23 @@ FULL: Final = "the journal holds its limit of {} bytes"
 
 _CHECKPOINT_AT: Final = 1000  # pages in the WAL: 4 MB, so that none of them takes long
 _REHEARSAL: Final = 64 << 10
-_INSERT: Final = "INSERT INTO entries (position, key, at, lane, event) VALUES (?, ?, ?, ?, ?)"
+_WIDTH: Final = 5  # values of a row
+# Many rows at once where there are many, which takes less time than one after another. A failure
+# ends the transaction, so no row needs to be undone by itself, for which SQLite would keep pages.
+_INSERT: Final = [
+    (
+        count * _WIDTH,
+        "INSERT OR FAIL INTO entries (position, key, at, lane, event) VALUES "  # noqa: S608 - our own words
+        + ", ".join(["(?, ?, ?, ?, ?)"] * count),
+    )
+    for count in (32, 8, 1)
+]
 _FULL_SWEEP_EVERY: Final = 1.0
 _NO_ROOM: Final = (apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE)
 _LOOK_EVERY: Final = 1.0  # seconds between looks at the files while nothing is written
 
 _ONE: Final = Appended(published=1, duplicates=0)  # by far the most
 _new_entry: Final = builder(Entry)
-
-_Row: TypeAlias = tuple[int, bytes, int, str | None, bytes | None]
-_Written: TypeAlias = tuple[Event, str, bytes]
-"""An event to publish, its lane, and its JSON."""
 
 Work: TypeAlias = Callable[[apsw.Connection], Any]
 
@@ -70,21 +76,20 @@ class Append:
     result: Appended | int = _ONE  # how many of the events are new, or how many were erased
     error: JournalError | CodecError | None = None
 
-    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
-        """Return what this publishes, and its JSON. Raises `CodecError`."""
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[Published]:
+        """Return what this publishes. Raises `CodecError`."""
         new = 0
-        published: list[_Written] = []
+        published: list[Published] = []
         for event in self.events:
             try:
                 is_new, found = correlate(event, ledger)
-                for each, lane in found:
-                    published.append((each, lane, encode(each)))
             except (apsw.Error, JournalError, CodecError):
                 raise
             except Exception as error:
                 # A third party's event that breaks the model must not fail its neighbours.
                 raise CodecError(f"not a valid {event.kind}: {type(error).__name__}") from error
             ledger.publish(found)
+            published += found
             new += is_new
         if not new == 1 == len(self.events):
             self.result = Appended(published=new, duplicates=len(self.events) - new)
@@ -97,26 +102,30 @@ class Release(Append):
 
     due: Sequence[tuple[str, float]]
 
-    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[Published]:
         """See `Append.decide`."""
-        return _with_json(each for lane, due in self.due for each in release(lane, due, ledger))
+        return [each for lane, due in self.due for each in release(lane, due, ledger)]
 
 
 @attrs.define(eq=False, kw_only=True)
 class Erase(Append):
-    """Somebody whose events wait no more; what waited behind them may be published for it."""
+    """Somebody whose events wait no more; what waited behind them may be published for it.
+
+    Whoever had the somebody's numbers before keeps no conversation by these.
+    """
 
     subject: Subject
 
-    def decide(self, ledger: GroupLedger, queues: Queues) -> Sequence[_Written]:
+    def decide(self, ledger: GroupLedger, queues: Queues) -> Sequence[Published]:
         """See `Append.decide`."""
         published: list[Published] = []
         self.result = 0
+        leave_numbers(self.subject, ledger)
         for waiting in queues.all():
             erased, freed = withdraw(waiting.lane, self.subject.is_in, ledger)
             self.result += erased
             published += freed
-        return _with_json(published)
+        return published
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -125,14 +134,10 @@ class Learn(Append):
 
     digests: Sequence[bytes]
 
-    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[_Written]:
+    def decide(self, ledger: GroupLedger, _: Queues) -> Sequence[Published]:
         """See `Append.decide`."""
         ledger.learn(self.digests)
         return ()
-
-
-def _with_json(published: Iterable[Published]) -> Sequence[_Written]:
-    return [(event, lane, encode(event)) for event, lane in published]
 
 
 @attrs.define(eq=False)
@@ -392,7 +397,7 @@ class Writer:
     def _write_windows(self) -> None:
         """Write the first windows, in a transaction of their own. Raises `JournalError`."""
         self._check_cut()
-        places, up_to = self.windows.first(self.last)
+        places, up_to = self.windows.first()
         try:
             with self._connection:
                 self._ledger().write_windows(places, up_to, self._seconds())
@@ -401,7 +406,7 @@ class Writer:
             self.records.clear()
             raise JournalError(self._failed(error)) from error
         self.indexes.commit()
-        self.windows.forget(places, up_to)
+        self.windows.forget(places, up_to, self.last)
 
     def _check_cut(self) -> None:
         """Raise `JournalError` where what is written now would hide what has become of the log."""
@@ -437,38 +442,49 @@ class Writer:
         """Decide what is new, write it, and return the position of the last entry."""
         last = self.last
         ids = ledger.ids
-        rows: list[_Row] = []
+        values: list[Any] = []  # of the rows, one after another
         full = self._is_full()
         for append in appends:
             if full is not None and append.events:
                 append.error = full
                 continue
+            entries: list[Entry] = []
+            before, start = last, len(values)
             try:
-                published = append.decide(ledger, self._queues)
+                for event, lane in append.decide(ledger, self._queues):
+                    data = encode_brief(event)
+                    last += 1
+                    values += (last, ids[event.key], now, lane, data)
+                    size = len(data)
+                    entries.append(_new_entry(position=last, lane=lane, event=event, size=size))
             except CodecError as error:
                 append.error = error
                 ledger.undo()
+                last = before
+                del values[start:]
                 continue
+            append.entries = entries
             claims = ledger.accept()
-            entries = append.entries = []
-            for event, lane, data in published:
-                last += 1
-                name = ids[event.key]
-                del claims[name]
-                size = len(data)
-                rows.append((last, name, now, lane, data))
-                entries.append(_new_entry(position=last, lane=lane, event=event, size=size))
-            # Known from now on, and not published under this key.
-            for name, of in claims.items():
-                last += 1
-                rows.append((last, name, now, None if of is None else of.hex(), None))
-        if rows:  # else a disk that is full need not refuse what is known already
-            self._connection.executemany(_INSERT, rows)
-            self.indexes.keys.add([row[1] for row in rows], self.last)
+            if len(claims) > len(entries):  # known from now on, and not published under this key
+                names = set(values[start + 1 :: _WIDTH])
+                for name, of in claims.items():
+                    if name not in names:
+                        last += 1
+                        values += (last, name, now, None if of is None else of.hex(), None)
+        if values:  # else a disk that is full need not refuse what is known already
+            self._insert(values)
+            self.indexes.keys.add(values[1::_WIDTH], self.last)
             self.indexes.keys.merge()
         if ledger.records or ledger.queues:  # else all of them are of users as they are known
             ledger.write(now)
         return last
+
+    def _insert(self, values: Sequence[Any]) -> None:
+        done, execute = 0, self._connection.execute
+        for size, statement in _INSERT:
+            while done + size <= len(values):
+                execute(statement, values[done : done + size])
+                done += size
 
     def _is_full(self) -> JournalError | None:
         limit = self._retention.max_size

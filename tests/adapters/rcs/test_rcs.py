@@ -192,11 +192,28 @@ def test_bare_objects_need_a_token_in_the_path():
             rcs.verify(callback(INNER, tail=tail))
 
 
-def test_a_token_in_the_path_does_not_stand_for_a_signature():
-    """Where bare objects are accepted, an envelope and a handshake still need a client token."""
+def test_an_envelope_that_a_gateway_hands_on_needs_the_token():
+    """Where no client token is configured, the path's token proves an envelope, signed or not."""
     rcs = Rcs("rcs", RcsSettings(bare=True, tokens=(Secret("t"),)))
 
-    for body in (enveloped().body, b'{"clientToken": "t", "secret": "1"}'):
+    for headers in ((), enveloped().headers):
+        handed_on = callback(enveloped().body, headers, tail="t")
+        assert rcs.verify(handed_on).payload == INNER
+        with pytest.raises(NotAuthentic):
+            rcs.verify(callback(enveloped().body, headers))
+
+
+def test_a_token_in_the_path_does_not_stand_for_a_signature():
+    """Where a client token is configured, it signs every envelope; a handshake always needs one."""
+    without = Rcs("rcs", RcsSettings(bare=True, tokens=(Secret("t"),)))
+    settings = RcsSettings(bare=True, tokens=(Secret("t"),), client_tokens=(Secret(TOKEN),))
+    handshake = b'{"clientToken": "t", "secret": "1"}'
+
+    for rcs, body in (
+        (Rcs("rcs", settings), enveloped().body),
+        (Rcs("rcs", settings), handshake),
+        (without, handshake),
+    ):
         with pytest.raises(NotAuthentic):
             rcs.verify(callback(body, tail="t"))
 

@@ -10,6 +10,7 @@ from bridge.adapter import Accepted, Refused, Remedy
 from bridge.adapter.fitting import parts
 from bridge.adapters.rcs import Rcs, RcsSettings
 from bridge.adapters.rcs.capabilities import CAPABILITIES
+from bridge.adapters.rcs.simulated import SimulatedRcs
 from bridge.errors import ConfigurationError, Unsendable
 from bridge.model import (
     Carousel,
@@ -28,6 +29,7 @@ from bridge.model import (
     Template,
     Text,
 )
+from tests.adapters.cases import RECEIVED_AT
 from tests.adapters.sending import OURS, cases, message_of, outbound, response
 
 KEY = json.dumps(
@@ -109,6 +111,17 @@ def test_settings_decide_what_the_message_does_not():
         "contentMessage": {"text": "Hi"},
     }
     assert "agentId=yours&" in compose(Text(text="Hi"), sender, account="yours").url
+
+
+@pytest.mark.parametrize("agent_id", ["shop_agent", "shop_agent@rbm.goog"])
+def test_an_agent_is_called_as_in_callbacks(agent_id):
+    """What goes out is of the account that answers come for; a request has the agent's own id."""
+    sender = sender_with(agent_id=agent_id)
+    (route,) = sender.routes
+    answered = SimulatedRcs(agent="shop_agent").say("12223334444", Text(text="Hi"), RECEIVED_AT)
+    assert (route.account, route.name) == ("shop_agent@rbm.goog", "shop_agent")
+    assert answered["agentId"] == route.account
+    assert "agentId=shop_agent&" in compose(Text(text="Hi"), sender, account=route.account).url
 
 
 @pytest.mark.parametrize(

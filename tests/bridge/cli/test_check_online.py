@@ -79,7 +79,7 @@ certification_code = "{code}"
     ("name", "settings", "account"),
     [
         ("whatsapp", whatsapp, "106540352242922"),
-        ("rcs", rcs, "example_agent"),
+        ("rcs", rcs, "example_agent@rbm.goog"),
         ("incs", incs, "30058"),
     ],
 )

@@ -114,6 +114,16 @@ async def test_the_log_has_no_room(server: PostgresServer, full: Fullness) -> No
         assert [entry.event.key for entry in await read(cursor, 1)] == [message("a").key]
 
 
+async def start(journal: PostgresJournal) -> str:
+    """Append what is known; return why it does not start, if so."""
+    try:
+        async with journal:
+            assert (await journal.append([message("a")])).duplicates == 1
+    except JournalError as error:
+        return str(error)
+    return ""
+
+
 async def test_no_connection_is_free() -> None:
     """With `max_connections` in use, a bridge goes on with those that it has, and starts no other.
 
@@ -135,14 +145,11 @@ async def test_no_connection_is_free() -> None:
             second = journal_on(server)
             with pytest.raises(ConfigurationError, match="too many clients"):
                 await asyncio.to_thread(check, second.settings)
-            with pytest.raises(JournalError, match="too many clients"):
-                async with second:
-                    pass
-            taken[0].close()
-            taken[1].close()
-            taken[2].close()
-            async with second:
-                assert (await second.append([message("a")])).duplicates == 1
+            assert "too many clients" in await start(second)
+            for each in taken[:3]:
+                each.close()
+            while why := await start(second):  # the server frees them a bit later
+                assert "too many clients" in why
 
 
 async def test_a_wrong_password(postgres: PostgresServer) -> None:

@@ -346,7 +346,7 @@ async def test_nobody_is_given_what_another_process_is_at_work_on(make: Make, be
             theirs = two.journal.cursors["crm"]
             await until(lambda: sum(each.leaving for each in mine.partitions.values()) == 2)
             for _ in range(3):
-                await one.journal._members.serve()
+                await one.journal.members.serve()
             assert not theirs.partitions
             go_on.set()
             await until(lambda: len(theirs.partitions) == 2)
@@ -380,8 +380,8 @@ async def test_nobody_is_given_what_another_process_has_noted_that_it_begins_wit
             theirs = await two.subscribe("crm")
             await until(lambda: sum(each.leaving for each in cursor.partitions.values()) == 2)
             for _ in range(3):
-                await one._members.serve()
-                await two._members.serve()
+                await one.members.serve()
+                await two.members.serve()
             assert not theirs.partitions
             go_on.set()
             await until(lambda: len(theirs.partitions) == 2)

@@ -23,10 +23,12 @@ from bridge.model import (
     ContactPhone,
     Contacts,
     Conversation,
+    ConversationKind,
     Deletion,
     Direction,
     Edit,
     Form,
+    Forwarded,
     Location,
     Media,
     MediaKind,
@@ -54,7 +56,7 @@ from bridge.model import (
     Unrecognized,
     Unsupported,
 )
-from bridge.model.codec import decode, encode, from_dict, to_dict
+from bridge.model.codec import decode, encode, encode_brief, from_dict, to_dict
 from tests.bridge.strategies import events, few, instances, json_values, untimed
 
 OCCURRED = datetime(2025, 6, 8, 20, 59, 43, tzinfo=UTC)
@@ -329,6 +331,38 @@ def test_plain_values_round_trip(event):
     plain = to_dict(event)
     assert from_dict(plain) == event
     assert orjson.loads(encode(event)) == plain
+
+
+@untimed
+@given(events)
+def test_the_brief_form_tells_the_same_in_less(event):
+    """What a journal keeps of an event is read back as the event, and takes no more room."""
+    brief = encode_brief(event)
+
+    assert decode(brief) == event
+    assert encode(decode(brief)) == encode(event)
+    assert len(brief) <= len(encode(event))
+
+
+def test_what_a_journal_leaves_out_is_meant_for_ever():
+    """Fields that journals leave out are read as these values, whatever the model says later."""
+    told = decode(
+        b'{"kind":"message","key":"k","source":"incs","channel":"whatsapp",'
+        b'"occurred_at":"2025-06-08T20:59:43Z","received_at":"2025-06-08T20:59:44Z",'
+        b'"message_id":"m","direction":"inbound","origin":"user","conversation":{"id":"c"},'
+        b'"sender":{"phone":"+16505551234"},"recipient":{"role":"business"},'
+        b'"content":{"kind":"text","text":"Hi"},"raw":null}'
+    )
+
+    assert (told.aliases, told.forwarded, told.owned) == ((), Forwarded.NO, True)
+    assert told.conversation.kind is ConversationKind.DIRECT
+    assert told.sender.role is Role.USER
+    change = decode(
+        b'{"kind":"status_change","key":"k","source":"incs","channel":"whatsapp",'
+        b'"occurred_at":"2025-06-08T20:59:43Z","received_at":"2025-06-08T20:59:44Z",'
+        b'"message_id":"m","status":"read","provider_status":"read","raw":null}'
+    )
+    assert (change.aliases, change.resolved) == ((), True)
 
 
 @untimed
