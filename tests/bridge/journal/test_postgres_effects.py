@@ -176,6 +176,24 @@ async def test_a_statement_that_is_cut_off(postgres: PostgresServer) -> None:
         assert await journal.database.rows("SELECT position FROM $.done") == [(b.position,)]
 
 
+async def test_effects_behind_a_pooler(postgres: PostgresServer) -> None:
+    """Behind pgbouncer each event has its effect once, where one commits as the next begins."""
+    postgres.sql("CREATE TABLE pooled (name text)")
+    with postgres.pooled() as dsn:
+        bridge = Bridge(journal=journal_on(dsn, "pooled", connections=2, pooler=True))
+
+        @bridge.on(Message, transaction=True, name="crm")
+        async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+            await connection.execute("INSERT INTO pooled VALUES (%s)", (event.message_id,))
+
+        async with bridge:
+            events = [message(str(n), user=user) for n, user in enumerate(USERS)]
+            await bridge.journal.append(events)
+            await settled(bridge.journal)
+            assert await bridge.journal.dead_letters() == ()
+    assert postgres.sql("SELECT count(DISTINCT name), count(*) FROM pooled") == "40|40"
+
+
 async def test_all_that_psycopg_offers(postgres: PostgresServer) -> None:
     """Large statements, copies, pipelines, cursors and notifications work as they do elsewhere."""
     postgres.sql("CREATE TABLE offered (name text)")
