@@ -42,6 +42,7 @@ class KeyIndex:
         self._connection = connection
         self._index = index
         # SQLite makes an index of those that `IN` names, which takes longer than looking them up.
+        self._find_one = f"SELECT key, position FROM {index} WHERE key = ?"  # noqa: S608 - our own words
         self._find = f"SELECT key, position FROM carray(?) CROSS JOIN {index} ON key = value"  # noqa: S608 - our own words
         self._insert = f"REPLACE INTO {index} (key, position) VALUES (?, ?)"  # noqa: S608 - our own words
         self._delete = f"DELETE FROM {index} WHERE key = ?"  # noqa: S608 - our own words
@@ -94,8 +95,11 @@ class KeyIndex:
         others = keys.difference(self._latest).difference(self._merging)
         known = {key: self._latest.get(key) or self._merging[key] for key in keys - others}
         if others:
-            rows: Iterable[tuple[bytes, int]] = self._connection.execute(
-                self._find, (apsw.carray(tuple(others)),)
+            found = tuple(others)
+            rows: Iterable[tuple[bytes, int]] = (
+                self._connection.execute(self._find_one, found)
+                if len(found) == 1
+                else self._connection.execute(self._find, (apsw.carray(found),))
             )
             known.update(rows)
         return known

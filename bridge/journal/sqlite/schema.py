@@ -19,8 +19,8 @@ from bridge.journal.sqlite.patience import Patience
 from bridge.journal.sqlite.upgrades import upgrade
 
 _STEPS_BETWEEN_LOOKS: Final = 10_000
-# APSW forgets the statement that has not been run for so many runs, and each row that is inserted
-# is one: with its 100, a group's insertions made it compile all other statements anew.
+# APSW forgets the statement that has not been run for so many runs, and each row that `executemany`
+# writes is one: with its 100, a merge of keys makes it compile all other statements anew.
 _STATEMENTS: Final = 256
 
 # A row of `entries` is an event for delivery and a key for deduplication; where `event` is null,

@@ -472,19 +472,23 @@ class Writer:
                         last += 1
                         values += (last, name, now, None if of is None else of.hex(), None)
         if values:  # else a disk that is full need not refuse what is known already
-            self._insert(values)
             self.indexes.keys.add(values[1::_WIDTH], self.last)
+            self._insert(values)
             self.indexes.keys.merge()
         if ledger.records or ledger.queues:  # else all of them are of users as they are known
             ledger.write(now)
         return last
 
-    def _insert(self, values: Sequence[Any]) -> None:
-        done, execute = 0, self._connection.execute
+    def _insert(self, values: list[Any]) -> None:
+        """Write entries, which it takes out of the list of their values."""
+        execute = self._connection.execute
         for size, statement in _INSERT:
-            while done + size <= len(values):
-                execute(statement, values[done : done + size])
-                done += size
+            while len(values) > size:
+                execute(statement, values[:size])
+                del values[:size]
+            if len(values) == size:
+                execute(statement, values)
+                return
 
     def _is_full(self) -> JournalError | None:
         limit = self._retention.max_size
