@@ -9,7 +9,7 @@ from typing import Final, final, get_args
 import attrs
 
 from bridge.adapter import Callback, Parsed, Sample, SignedRequest, Verified, build
-from bridge.adapter.body import read_body
+from bridge.adapter.body import read_body, read_several
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.sending import check_base_url
 from bridge.adapter.setup import Chosen, Rows, Several, setup
@@ -134,7 +134,7 @@ class Incs:
         """Translate a callback; also a bare RCS object, as the documentation shows some."""
         body = read_body(verified, self.name, wire.CHANNEL)
         if isinstance(body, Parsed):
-            return body
+            return read_several(body, verified, self.parse)
         return build.parsed(
             events=tuple(translate_callback(body, self._channels, verified.received_at))
         )

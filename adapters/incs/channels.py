@@ -90,7 +90,7 @@ class Channels:
     """
 
     __slots__ = (
-        *("_by_agent", "_by_id", "_by_phone", "_elsewhere", "_only", "_remembered"),
+        *("_by_agent", "_by_id", "_by_phone", "_elsewhere", "_names", "_only", "_remembered"),
         *("overtake", "problems", "senders", "settle", "source"),
     )
 
@@ -105,6 +105,7 @@ class Channels:
         self.settle = settle
         self.overtake = overtake
         self._by_id: dict[str, Known] = {}
+        self._names: set[str] = set()
         self._by_agent: dict[str, Known] = {}
         self._by_phone: dict[str, dict[str, Known]] = {}
         channels = tuple(channels)
@@ -129,11 +130,12 @@ class Channels:
         """Make a channel known, and yield each of its settings that is wrong, and why."""
         number = phone(channel.business_phone)
         known = Known(channel=channel.kind, account=channel.named, business=_business(number))
-        accounts = {each.account for each in self._by_id.values()}
+        names = {str(channel.id), channel.named}
         if self._by_id.setdefault(str(channel.id), known) is not known:
             yield "id", "given to two channels"
-        elif channel.named in accounts:
-            yield "account", "given to two channels"
+        elif not names.isdisjoint(self._names):
+            yield "account", "given to two channels, or the id of another one"
+        self._names |= names
         agent = _agent(channel.agent_id)
         if agent and self._by_agent.setdefault(agent, known) is not known:
             yield "agent_id", "given to two channels"

@@ -21,7 +21,7 @@ from bridge.adapter import (
     Verified,
     build,
 )
-from bridge.adapter.body import read_body
+from bridge.adapter.body import read_body, read_several
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.sending import check_base_url
 from bridge.adapter.setup import Chosen, Given, setup
@@ -151,7 +151,7 @@ class WhatsApp:
             return Parsed(response=Response(body=verified.payload))
         body = read_body(verified, self._name, CHANNEL)
         if isinstance(body, Parsed):
-            return body
+            return read_several(body, verified, self.parse)
         source, received_at = self._name, verified.received_at
         message = plain_callback(body, source, received_at)
         if message is not None:

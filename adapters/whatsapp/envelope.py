@@ -67,20 +67,40 @@ def translate_body(body: JsonObject, *, source: str, received_at: datetime) -> l
 def _enveloped(body: JsonObject) -> JsonObject:
     """Return a body with the envelope and the arrays that a gateway left out around its only item.
 
-    What it did not leave out stays as it is.
+    And without the envelope of its own that a gateway put around all. What is beside stays.
     """
     if body.keys().isdisjoint(BODY):
-        value = body.get("value")
-        if field_of(value) is not None:
-            body = {"entry": [{"changes": [body]}]}
-        elif field_of(body) is not None:
-            body = {"entry": [{"changes": [{"value": body}]}]}
+        body = _unwrapped(body)
     entries = body.get("entry")
     if type(entries) is dict:
         body = {**body, "entry": [entries]}
     if any(type(mapping(each).get("changes")) is dict for each in sequence(body.get("entry"))):
         body = {**body, "entry": [_with_array(each) for each in sequence(body["entry"])]}
     return body
+
+
+def _unwrapped(body: JsonObject) -> JsonObject:
+    """Return a body of Meta's for one that is a value, or has the only value or body within it.
+
+    A gateway says beside it what it is, such as `{"event": "history", "data": …}`.
+
+    https://docs.360dialog.com/docs/waba-management/embedded-signup/whatsapp-coexistence/coexistence-webhooks
+    """
+    if field_of(body) is not None:
+        return {"entry": [{"changes": [{"value": body}]}]}
+    inside = [
+        name
+        for name, part in body.items()
+        if field_of(part) is not None or (type(part) is dict and not BODY.isdisjoint(part))
+    ]
+    if len(inside) != 1:
+        return body
+    (name,) = inside
+    value = mapping(body[name])
+    beside_it = {each: part for each, part in body.items() if each != name}
+    if field_of(value) is None:
+        return {**beside_it, **value}
+    return {"entry": [{"changes": [{**beside_it, "value": value}]}]}
 
 
 def _with_array(entry: JsonValue) -> JsonValue:

@@ -63,8 +63,11 @@ def translate_message(
 
     `raw` is what came, where `item` has been made of it.
     """
-    if "to" in item and value.origin is _BY_USER and _is_echo(item, value):
-        value = attrs.evolve(value, origin=_of_business(value))
+    if value.origin is _BY_USER:
+        if "history_context" in item:  # an import, whatever a gateway has wrapped it in
+            value = attrs.evolve(value, origin=Origin.HISTORY)
+        elif "to" in item and _is_echo(item, value):
+            value = attrs.evolve(value, origin=_of_business(value))
     scope = value.scope
     message_id = required_id(item, "id")
     occurred_at = instant(item.get("timestamp"))

@@ -148,6 +148,8 @@ def _recipient_of(
     else:
         number, user_id = item.get("recipient_id"), item.get("recipient_user_id")
         parent_user_id = first(item, _PARENT, identifier)
+        if number is None and user_id is None:  # the On-Premises API had it a level below
+            number = mapping(item.get("message")).get("recipient_id")
     card = value.cards.of(number, user_id, parent_user_id)
     recipient = party(number, user_id, parent_user_id, card)
     key_hash = filled(item.get("recipient_identity_key_hash"))

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
+import attrs
 import orjson
 
 from bridge.adapter.build import Scope
@@ -58,6 +60,25 @@ def read_body(verified: Verified, source: str, channel: str) -> dict[str, JsonVa
         return Parsed(events=(scope.unrecognized(Unreadable("", error.reason)),))
     except MalformedBody as error:
         return Parsed(malformed=error)
+
+
+def read_several(
+    refused: Parsed, verified: Verified, parse: Callable[[Verified], Parsed]
+) -> Parsed:
+    """Return what `parse` makes of each object of a body that is an array of them.
+
+    `refused` is what `read_body` returned, and stays where the body is anything else.
+    """
+    if refused.malformed is None or not verified.payload.lstrip().startswith(b"["):
+        return refused
+    try:
+        value = read_object(b'{"":%b}' % verified.payload)[""]
+    except MalformedBody:
+        return refused
+    if type(value) is not list or not value or not all(type(each) is dict for each in value):
+        return refused
+    found = [parse(attrs.evolve(verified, payload=orjson.dumps(each))) for each in value]
+    return Parsed(events=tuple(event for each in found for event in each.events))
 
 
 class TooDeep(MalformedBody):

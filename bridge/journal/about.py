@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from bridge.journal import tracks
-from bridge.journal.identity import await_under_phone
+from bridge.journal.identity import await_under_phone, name_by
 from bridge.journal.ledger import Ledger, User
 from bridge.journal.telling import is_of_status, together
 from bridge.model import ConversationKind, Deletion, Direction, Edit, Event, Message, Reaction
@@ -72,16 +72,24 @@ def key_unshown(message: Message) -> str:
 
 def latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
     """Return the last account that was published of a happening, and the key of the next one."""
+    found, more = accounts(key, ledger)
+    return found[-1] if found else None, more
+
+
+def accounts(key: str, ledger: Ledger) -> tuple[Sequence[Event], str | None]:
+    """Return every account that was published of a happening, and the key of the next one."""
     known = ledger.known(key)
     if known is None:
-        return None, None
-    first = found = known.event
+        return (), None
+    first = known.event
+    found = [first]
     for number in range(1, _MOST_COMPLETIONS + 1):
         more = f"{first.key}/more/{number}"
         if not ledger.knows(more):
             return found, more
         known = ledger.known(more)
-        found = found if known is None else known.event
+        if known is not None:
+            found.append(known.event)
     return found, None
 
 
@@ -161,6 +169,35 @@ def of_its_user(message: Message, ledger: Ledger) -> Message:
     user = other.recipient if other.direction is _OUTBOUND else other.sender
     side = "recipient" if message.direction is _OUTBOUND else "sender"
     return evolved(message, **{side: user}, conversation=other.conversation)
+
+
+def whose(message: Message, ledger: Ledger) -> str | None:
+    """Return the name of the user of a direct conversation, by the message that one is about.
+
+    A deletion, an edit, a reaction and an answer are in the conversation of that message, by
+    whichever name they tell the user.
+    """
+    if message.conversation.kind is not _DIRECT:
+        return None
+    content = message.content
+    key = content.message_id if isinstance(content, Deletion | Edit | Reaction) else None
+    if key is None and message.reply_to is not None and message.sender.phone is None:
+        key = message.reply_to.message_id
+    other = (
+        None if key is None else _known_message(message, message_key(message.channel, key), ledger)
+    )
+    if other is None or other.conversation.kind is not _DIRECT or other.account != message.account:
+        return None
+    party = other.recipient if other.direction is _OUTBOUND else other.sender
+    own = message.recipient if message.direction is _OUTBOUND else message.sender
+    identity = party.phone or party.user_id or party.parent_user_id
+    if identity is None or (own.phone is not None and party.phone is not None):
+        return None  # of two phones the time decides
+    user = ledger.find(name_by(message.domain, message.channel, identity))
+    if not isinstance(user, User):
+        return None
+    where = user.conversations.get(message.account or "")
+    return user.name if where == other.conversation.id else None
 
 
 def _is_of_group(other: Message, message: Message) -> bool:

@@ -21,7 +21,7 @@ from bridge.journal import about, changes, identity, ours, tracks, untimed, user
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
-from bridge.journal.telling import is_more, together, told_of_status
+from bridge.journal.telling import is_more, is_told, together, told_of_status
 from bridge.journal.users import Joined
 from bridge.journal.waiting import Published
 from bridge.model import (
@@ -81,14 +81,14 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         if event.id_space == OURS and (published := ours.answered(event, ledger)) is not None:
             return True, published
         return _status(event, ledger)
-    # A change of consent is the same under each name of its user, all of which are remembered.
+    conversation: Conversation | None = getattr(event, "conversation", None)
+    # A repetition may tell a further name of its user, and all names are remembered.
     if (
         ledger.knows(event.key)
         and not is_untimed(event)
-        and (type(event) is not ConsentChange or ledger.known(event.key) is None)
+        and (conversation is None or ledger.known(event.key) is None)
     ):
         return _DUPLICATE
-    conversation: Conversation | None = getattr(event, "conversation", None)
     before: Sequence[Published] = ()
     names: Sequence[str] = ()
     if conversation is not None:
@@ -195,7 +195,9 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
         or ledger.knows(key)
     ):
         return None
-    if message.sender.phone is None and ledger.knows(about.key_unshown(message)):
+    if message.sender.phone is None and (
+        message.reply_to is not None or ledger.knows(about.key_unshown(message))
+    ):
         return None
     lane = message.conversation.id
     if ledger.queue(lane) is not None or not identity.is_settled(message, ledger):
@@ -266,7 +268,7 @@ def _in_its_conversation(
     is_remembered = _is_remembered(message)
     if is_remembered:
         track = tracks.find(message, ledger)
-    known_as = None if track is None else track.user
+    known_as = about.whose(message, ledger) if track is None else track.user
     conversation, user, joined = users.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
@@ -373,14 +375,15 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
 
 
 def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
-    """Publish a repeated status that says more than was said; it moves nothing."""
-    latest, more = about.latest(key, ledger)
-    if more is None or not isinstance(latest, StatusChange):
+    """Publish a repeated status that says more than was said, or else; it moves nothing.
+
+    One that repeats any account of it is a repetition, also after another one.
+    """
+    accounts, more = about.accounts(key, ledger)
+    told = [each for each in accounts if isinstance(each, StatusChange)]
+    if more is None or not told or any(is_told(change, each) for each in told):
         return _DUPLICATE
-    said = told_of_status(latest, change)
-    if all(getattr(latest, field) == value for field, value in said.items()):
-        return _DUPLICATE
-    change = evolved(change, **said, key=more, advanced=False)
+    change = evolved(change, **told_of_status(told[-1], change), key=more, advanced=False)
     return True, waiting.publish_or_wait(change, (more,), ledger)
 
 

@@ -71,6 +71,9 @@ def together(first: Message, second: Message) -> Message:
     space = _space(first, second) or _space(second, first)
     provider_ids = (full.conversation.provider_id, other.conversation.provider_id)
     said = _said(full, other)
+    # Told to us by any of them; but a poor account does not know whose turn it is.
+    is_alike = (first.settle is None) == (second.settle is None)
+    said["owned"] = full.owned or (is_alike and other.owned)
     if (full.origin is _IMPORTED) is not (other.origin is _IMPORTED):
         # What was told live is no import, whichever came first; nor does one say whose turn it is.
         live = other if full.origin is _IMPORTED else full
@@ -104,13 +107,22 @@ def is_more(account: Message, before: Message) -> bool:
 def told_of_status(first: StatusChange, second: StatusChange) -> dict[str, Any]:
     """Return what two accounts of a status say together, by the names of the fields.
 
-    Where each has an error with a code of its own, the later one is what it failed for last.
+    Where each has an error with a code of its own, the later one is what it failed for last. Of
+    two prices the later one counts.
     """
     said = _said(first, second)
     codes = [each.error.code for each in (first, second) if each.error is not None]
     if len(set(codes)) > 1 and None not in codes:
         said["error"] = second.error
+    if _filled(second.pricing, first.pricing) != said["pricing"]:
+        said["pricing"] = second.pricing
     return said
+
+
+def is_told(change: StatusChange, account: StatusChange) -> bool:
+    """Return whether an account of a status says already what a further one does."""
+    said = told_of_status(account, change)
+    return all(getattr(account, field) == value for field, value in said.items())
 
 
 def _space(one: Message, other: Message) -> str | None:
@@ -182,8 +194,6 @@ def _filled(mine: Any, theirs: Any, default: object = None) -> Any:  # noqa: ANN
     """Return a value with what it leaves open filled in from another one."""
     if theirs is None:
         return mine
-    if type(mine) is bool:  # `Message.owned`: told to us by any of them
-        return mine or theirs
     if mine is None or mine == default or mine in ("", (), {}):
         return theirs
     if type(mine) is not type(theirs):

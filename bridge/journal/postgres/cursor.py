@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -234,11 +234,11 @@ class SubscriberCursor:
             raise JournalError("another process serves the conversation now")
         return None if partition is None or (partition.leaving and not is_under_way) else partition
 
-    @asynccontextmanager
-    async def transaction(self, event: Event) -> AsyncIterator[Connection | None]:
+    def transaction(self, event: Event) -> AbstractAsyncContextManager[Connection | None]:
         """See `TransactionalCursor.transaction`."""
-        values = (digest(event.key), self.name, self._journal.owner)
-        async with self._journal.database.effects(
-            "SELECT $.take(%s, %s, %s)", values
-        ) as connection:
-            yield connection
+        # In letters that mean the same whatever is set on the connection.
+        key, name = digest(event.key).hex(), self.name.encode().hex()
+        return self._journal.effects.begun_with(
+            f"SELECT {self._journal.database.qualified('$.take')}(decode('{key}', 'hex'), "
+            f"convert_from(decode('{name}', 'hex'), 'UTF8'), '{self._journal.owner}')"
+        )

@@ -8,11 +8,10 @@ import os
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from functools import cache, partial
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
 
-import attrs
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_attempts
@@ -26,12 +25,12 @@ T = TypeVar("T")
 
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
+C = TypeVar("C", bound=Connection)
 Cursor: TypeAlias = psycopg.AsyncCursor[Row]
 Values: TypeAlias = Sequence[object] | Mapping[str, object]
 Work: TypeAlias = Callable[[Connection], Awaitable[T]]
 
 _IDLE: Final = psycopg.pq.TransactionStatus.IDLE
-_INTRANS: Final = psycopg.pq.TransactionStatus.INTRANS
 _VALUE: Final = re.compile(r"(?<!:):([a-z]\w*)")
 _OWN: Final = 5  # connections for the journal itself, beside the one that listens
 HEAD_IS_EMPTY: Final = (
@@ -51,7 +50,6 @@ SELECT pg_backend_pid(), set_config('idle_in_transaction_session_timeout', '10s'
     set_config('default_transaction_isolation', 'read committed', %(local)s),
     set_config('enable_seqscan', 'off', %(local)s), set_config('jit', 'off', %(local)s)
 """
-_AFRESH: Final = "RESET SESSION AUTHORIZATION; RESET ALL; BEGIN"
 _SET: Final = {"local": False}
 _SET_HERE: Final = {"local": True}
 # It warns of each connection that was lost; what that means is said here.
@@ -74,24 +72,6 @@ def telling() -> Iterator[None]:
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         told = f"PostgreSQL: {first}{f' ({error.sqlstate})' if error.sqlstate else ''}"
         raise (Away if isinstance(error, _PASSING) else JournalError)(told) from error
-
-
-class _Lent(psycopg.AsyncConnection[Row]):
-    """A connection in the hands of a subscriber, whose transaction the bridge ends."""
-
-    async def commit(self) -> None:
-        """Refuse."""
-        raise psycopg.ProgrammingError("no commit here: the bridge commits after the function")
-
-    async def rollback(self) -> None:
-        """Refuse."""
-        raise psycopg.ProgrammingError("no rollback here: the bridge does that after an exception")
-
-
-async def _commit(connection: Connection) -> None:
-    if connection.info.transaction_status is not _INTRANS:  # a commit would be none, in silence
-        raise errors.InFailedSqlTransaction("a statement failed in the transaction, or ended it")
-    await psycopg.AsyncConnection.commit(connection)
 
 
 @contextmanager
@@ -128,21 +108,6 @@ def columns(rows: Sequence[Sequence[object]], width: int) -> Sequence[list[objec
     return [*map(list, zip(*rows, strict=True))] if rows else [[]] * width
 
 
-@attrs.define
-class _Pool:
-    """Connections that are made when they are needed, by `connect`, and kept while they work."""
-
-    free: asyncio.Semaphore
-    connect: Callable[[], Awaitable[Connection]]
-    idle: list[Connection] = attrs.field(factory=list)
-
-
-async def _close(pool: _Pool) -> None:
-    idle, pool.idle = pool.idle, []
-    for connection in idle:
-        await connection.close()
-
-
 class Database:
     """Connections while it is open, and SQL on the journal's own schema.
 
@@ -170,24 +135,26 @@ class Database:
             **parts,
             "client_encoding": "utf8",
         }
-        self._own = _Pool(asyncio.Semaphore(_OWN), self.connect)
-        self._effects = _Pool(
-            asyncio.Semaphore(settings.connections), partial(self._connect, _Lent)
-        )
+        self._free = asyncio.Semaphore(_OWN)
+        self._idle: list[Connection] = []  # those that work are kept
 
     def _qualified(self, statement: str) -> str:
         return _VALUE.sub(r"%(\1)s", statement.replace("$.", f'"{self.schema}".'))
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections of the journal itself."""
         self.closed = True
-        for pool in (self._own, self._effects):
-            await _close(pool)
+        await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
 
     async def connect(self, owner: str = "") -> Connection:
         """Return a connection that commits each statement, and shows whose it is."""
         shown = {"application_name": f"{_NAME} {owner}"} if owner else {}
-        connection = await self._connect(psycopg.AsyncConnection, **shown)
+        connection = await self.open(psycopg.AsyncConnection, **shown)
         connection.adapters.register_dumper(list, ListBinaryDumper)
         if self.pooler:  # where nothing can be set for longer than a transaction
             return connection
@@ -204,7 +171,8 @@ class Database:
             raise
         return connection
 
-    async def _connect(self, kind: type[Connection], **more: str) -> Connection:
+    async def open(self, kind: type[C], **more: str) -> C:
+        """Return a connection of a kind, as anybody of the role has it."""
         if self.closed:
             raise JournalError("the journal is not open")
         arguments = self._arguments | more
@@ -216,63 +184,24 @@ class Database:
         return await kind.connect(autocommit=True, **arguments)
 
     @asynccontextmanager
-    async def _from(self, pool: _Pool) -> AsyncIterator[Connection]:
-        async with pool.free:
-            connection = pool.idle.pop() if pool.idle else await pool.connect()
-            try:
-                yield connection
-            finally:
-                pool.idle.append(connection)
-                if self.closed or connection.info.transaction_status is not _IDLE:
-                    await _close(pool)  # where one is lost, the others are likely to be
-
-    @asynccontextmanager
     async def connection(self, within: float | None = None) -> AsyncIterator[Connection]:
         """Give a connection, which commits each statement, for so many seconds at most.
 
         Raises `JournalError`, which is `Away` where it may pass.
         """
         with telling():
-            async with self._from(self._own) as connection:
-                with ending_within(within or self.ends_within, connection):
-                    try:
+            async with self._free:
+                connection = self._idle.pop() if self._idle else await self.connect()
+                try:
+                    with ending_within(within or self.ends_within, connection):
                         yield connection
-                    except errors.ReadOnlySqlTransaction:
-                        await connection.close()  # another server may be the primary by now
-                        raise
-
-    @asynccontextmanager
-    async def effects(self, first: str, values: Values) -> AsyncIterator[Connection | None]:
-        """Give a connection for a subscriber's own statements, in a transaction.
-
-        None where the `first` statement returns false; it shares a round trip with the begin, and
-        both are tried again for a passing reason.
-        These connections are others than the journal's own, so that subscribers who wait for an
-        append cannot keep it from having one. Nothing that was set on one before is left of it.
-        """
-
-        async def begin() -> tuple[AsyncExitStack, Connection, bool]:
-            async with AsyncExitStack() as resources:
-                with telling():
-                    connection = await resources.enter_async_context(self._from(self._effects))
-                    with ending_within(self.ends_within, connection):
-                        cursor = psycopg.AsyncClientCursor(connection)
-                        await cursor.execute(f"{_AFRESH}; {self.qualified(first)}", values)
-                        while cursor.nextset():
-                            pass
-                        ((may,),) = await cursor.fetchall()
-                return resources.pop_all(), connection, may
-
-        resources, connection, may = await self._again(begin, self.patience)
-        async with resources:
-            try:
-                yield connection if may else None
-                with ending_within(self.ends_within, connection):
-                    await _commit(connection)
-            except BaseException:
-                with suppress(psycopg.Error), ending_within(self.ends_within, connection):
-                    await psycopg.AsyncConnection.rollback(connection)
-                raise
+                except errors.ReadOnlySqlTransaction:
+                    await connection.close()  # another server may be the primary by now
+                    raise
+                finally:
+                    self._idle.append(connection)
+                    if self.closed or connection.info.transaction_status is not _IDLE:
+                        await self._close_idle()  # where one is lost, others are likely to be
 
     async def run(self, work: Work[T], *, alone: bool = False, patience: float | None = None) -> T:
         """Do some work in a transaction, again and again where it fails for a passing reason.
@@ -290,9 +219,10 @@ class Database:
                         await connection.execute(_SESSION, _SET_HERE)
                     return await work(connection)
 
-        return await self._again(attempt, patience)
+        return await self.again(attempt, patience)
 
-    async def _again(self, attempt: Callable[[], Awaitable[T]], patience: float) -> T:
+    async def again(self, attempt: Callable[[], Awaitable[T]], patience: float) -> T:
+        """Attempt something, again and again where it fails for a passing reason."""
         until = asyncio.get_running_loop().time() + patience
         while True:
             try:

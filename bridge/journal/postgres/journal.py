@@ -26,6 +26,7 @@ from bridge.journal.postgres.appender import Appender
 from bridge.journal.postgres.cursor import SubscriberCursor
 from bridge.journal.postgres.database import HEAD_IS_EMPTY, Connection, Database
 from bridge.journal.postgres.database import Cursor as DatabaseCursor
+from bridge.journal.postgres.effects import Effects
 from bridge.journal.postgres.members import LAST, Members
 from bridge.journal.postgres.settings import PostgresSettings
 from bridge.journal.protocol import Appended, Cursor, Entry, Health, Start
@@ -140,6 +141,7 @@ class PostgresJournal(SqlJournal):
     def _make(self) -> None:
         """Make the parts, which belong to one event loop and one time of being open."""
         self.database = Database(self.settings)
+        self.effects = Effects(self.database, self.settings.connections)
         self.tail = Newest(_NEWEST, self.read_after)
         self.cursors: dict[str, SubscriberCursor] = {}
         self.appender = Appender(self, self._max_waiting)
@@ -156,6 +158,7 @@ class PostgresJournal(SqlJournal):
         """Open; makes the tables where they are missing. The server has to be there."""
         self._make()
         async with AsyncExitStack() as resources:
+            resources.push_async_callback(self.effects.aclose)
             resources.push_async_callback(self.database.aclose)
             self.database.closed = False
             self.partitions, doubts = await schema.prepare(

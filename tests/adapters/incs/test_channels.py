@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.adapter import Scope
 from bridge.adapters.incs.channels import Channel, Channels
-from bridge.errors import Problem, Unreadable
+from bridge.errors import Unreadable
 from bridge.model import Party, Role
 from tests.adapters.laws import json_values
 
@@ -75,9 +75,15 @@ def test_a_channel_has_the_account_of_the_settings():
     channels = Channels((named,), "shop")
     for told in ({"channel_id": 1}, {"business_phone": "6281519236680"}):
         assert channels.scope(BODY, RECEIVED_AT, **told).account == "1065"
-    for other in (attrs.evolve(named, id=2, kind="viber"), Channel(id=1065, kind="rcs")):
-        (problem,) = Channels((named, other)).problems
-        assert problem == Problem("channels[1].account", "given to two channels")
+    for other in (
+        attrs.evolve(named, id=2, kind="viber"),
+        Channel(id=1065, kind="rcs"),
+        Channel(id=1065, kind="rcs", account="shop@rbm.goog"),
+    ):
+        for both in ((named, other), (other, named)):
+            (problem,) = Channels(both).problems
+            assert problem.key == "channels[1].account"
+            assert problem.message == "given to two channels, or the id of another one"
 
 
 def test_a_callback_that_names_nothing_is_nobodys(channels):

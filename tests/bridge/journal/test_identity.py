@@ -17,10 +17,12 @@ from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import User, decode_record, encode_record
 from bridge.journal.query import JOINED
 from bridge.model import (
+    ConsentChange,
     Conversation,
     ConversationKind,
     Deletion,
     Event,
+    Handover,
     Message,
     Notice,
     Party,
@@ -101,6 +103,32 @@ def test_the_phone_is_hidden_later():
     found = play([says(ANNE, ANNES_ID), says(None, ANNES_ID), says(ANNE)])
     assert conversations(found) == [of(ANNE)] * 3
     assert joined(found) == []
+
+
+@pytest.mark.parametrize("kind", [Handover, ConsentChange, Notice])
+def test_a_repetition_tells_a_further_name(kind):
+    """What is told again with the user's id is published once, and the id is the user's then."""
+    values = {
+        "key": "test/1",
+        "source": "test",
+        "channel": "whatsapp",
+        "account": ACCOUNT,
+        "occurred_at": NOON,
+        "received_at": NOON,
+        "raw": {},
+        "party": Party(phone=ANNE),
+        "conversation": Conversation(id=of(ANNE)),
+        **({"granted": False} if kind is ConsentChange else {}),
+        **({"topic": "calls", "details": {}} if kind is Notice else {}),
+    }
+    first = kind(**values)
+    again = attrs.evolve(first, party=Party(phone=ANNE, user_id=ANNES_ID))
+    shelf = Shelf()
+    assert len(shelf.append(first)) == 1
+    assert shelf.append(again) == []
+    (later,) = shelf.append(says(None, ANNES_ID))
+    assert lane_of(later) == of(ANNE)
+    assert later.sender.phone == ANNE
 
 
 def test_the_phone_is_shown_later():

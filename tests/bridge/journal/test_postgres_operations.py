@@ -294,11 +294,12 @@ async def test_what_a_function_sets_is_gone_with_it(postgres: PostgresServer) ->
         await connection.execute("SET ROLE weak")
 
     async with bridge:
-        for number in range(2):
-            await bridge.journal.append([message(f"{number}")])
+        for number in range(2):  # of two at once, one may begin as the other commits
+            users = ("+16505550001", "+16505550002")
+            await bridge.journal.append([message(f"{number}/{user}", user=user) for user in users])
             await settled(bridge.journal)
         assert await bridge.journal.dead_letters() == ()
-    assert found == [("postgres", '"$user", public', found[0][2])] * 2
+    assert found == [("postgres", '"$user", public', found[0][2])] * 4
 
 
 async def test_temporary_tables_of_a_function_hide_none(postgres: PostgresServer) -> None:

@@ -378,6 +378,18 @@ def test_statuses_end_with_the_same_facts(data: st.DataObject) -> None:
     assert len(shelf.published) <= 1 + len(known)
 
 
+@given(st.lists(st.sampled_from(["marketing", "service", "utility"]), min_size=1, max_size=9))
+def test_each_price_and_error_of_a_status_is_told_once(told: list[str]) -> None:
+    """However often prices and errors take turns, each one is published when it is first told."""
+    for field, made in (
+        ("pricing", lambda each: Pricing(billable=each == "marketing", category=each)),
+        ("error", lambda each: ProviderError(code=each)),
+    ):
+        accounts = [attrs.evolve(status(Status.FAILED), **{field: made(each)}) for each in told]
+        found = [getattr(each, field) for each in play([*accounts]).published]
+        assert found == [made(each) for each in dict.fromkeys(told)]
+
+
 def test_a_status_is_added_to_under_its_other_name() -> None:
     """What was published under the number before the tie is completed under the channel's id."""
     priced = attrs.evolve(status(Status.SENT), pricing=PRICING)

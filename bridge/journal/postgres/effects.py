@@ -1,0 +1,241 @@
+"""Transactions of subscribers, which the bridge begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import attrs
+import psycopg
+from psycopg import errors, generators
+from psycopg.abc import PQGen
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import READY_R, WAIT_R, Ready, Wait
+
+from bridge.journal.postgres.database import Database, Row, ending_within, telling
+
+T = TypeVar("T")
+
+_IDLE: Final = TransactionStatus.IDLE
+_CANCELS_WITHIN: Final = 5.0  # seconds, as with psycopg
+_FAILED: Final = ExecStatus.FATAL_ERROR
+_AFRESH: Final = "RESET SESSION AUTHORIZATION; RESET ALL; BEGIN; "
+# Who has committed is told so at most this late, where the next one has to wait to begin.
+_SOON: Final = "SET LOCAL lock_timeout = '100ms'; {}; RESET lock_timeout"
+
+
+class _Lent(psycopg.AsyncConnection[Row]):
+    """A connection in the hands of a subscriber, whose transaction the bridge ends.
+
+    It waits as psycopg does, but has the event loop watch the socket all the time: to ask for that
+    with each wait takes longer than the rest of it.
+    """
+
+    _watched = -1
+    _coming: asyncio.Future[None] | None = None
+
+    async def commit(self) -> None:
+        """Refuse."""
+        raise psycopg.ProgrammingError("no commit here: the bridge commits after the function")
+
+    async def rollback(self) -> None:
+        """Refuse."""
+        raise psycopg.ProgrammingError("no rollback here: the bridge does that after an exception")
+
+    async def close(self) -> None:
+        """See psycopg."""
+        self._watch_no_more()
+        await super().close()
+
+    async def tell(self, statements: str, within: float) -> list[PGresult]:
+        """Send statements in one message; return what came of each, up to the first that fails."""
+        with ending_within(within, self):
+            async with self.lock:
+                return await self.wait(_exchange(self.pgconn, statements.encode()))
+
+    async def wait(self, gen: PQGen[T], *how: Any, **more: Any) -> T:  # noqa: ANN401
+        """See psycopg, which does it where it is no mere wait for an answer."""
+        if how or more:
+            self._watch_no_more()
+            return await super().wait(gen, *how, **more)
+        ready: Any = None
+        try:
+            while (state := gen.send(ready)) == WAIT_R:
+                ready = await self._readable()
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            self._watch_no_more()
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(psycopg.Error), ending_within(_CANCELS_WITHIN, self):
+                    await self.cancel_safe(timeout=_CANCELS_WITHIN)
+                    await super().wait(_going_on(gen, state))
+            raise
+        except psycopg.Error:
+            self._watch_no_more()  # the socket may be closed
+            raise
+        self._watch_no_more()
+        return await super().wait(_going_on(gen, state))
+
+    async def _readable(self) -> Ready:
+        loop = asyncio.get_running_loop()
+        if self._watched < 0:
+            self._watched = self.pgconn.socket
+            loop.add_reader(self._watched, self._come)
+        self._coming = loop.create_future()
+        await self._coming
+        return READY_R
+
+    def _come(self) -> None:
+        if self._coming is None or self._coming.done():
+            self._watch_no_more()
+        else:
+            self._coming.set_result(None)
+
+    def _watch_no_more(self) -> None:
+        if self._watched >= 0:
+            asyncio.get_running_loop().remove_reader(self._watched)
+            self._watched = -1
+
+
+def _going_on(gen: PQGen[T], state: Wait) -> PQGen[T]:
+    try:
+        while True:
+            state = gen.send((yield state))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def _exchange(pgconn: PGconn, statements: bytes) -> PQGen[list[PGresult]]:
+    pgconn.send_query(statements)
+    results: list[PGresult] = yield from generators.execute(pgconn)
+    return results
+
+
+@attrs.frozen(eq=False)
+class _Turn:
+    """Somebody who waits to begin: for leave to open a connection, or for one that has begun."""
+
+    first: str
+    come: asyncio.Future[tuple[_Lent, bool] | None]
+
+
+class Effects:
+    """Transactions for subscribers' own statements, so many at once at most.
+
+    Their connections are others than the journal's own, so that subscribers who wait for an append
+    cannot keep it from having one. Nothing that was set on one before is left of it. Where others
+    wait, one commits and the next begins in one round trip.
+    """
+
+    def __init__(self, database: Database, most: int) -> None:
+        self._database = database
+        self._free = most
+        self._idle: list[_Lent] = []
+        self._waiting: deque[_Turn] = deque()
+
+    async def aclose(self) -> None:
+        """Close all connections that nobody uses."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
+
+    @asynccontextmanager
+    async def begun_with(self, first: str) -> AsyncIterator[_Lent | None]:
+        """Give a connection in a transaction that begins with a statement.
+
+        None where that returns false. Both are tried again for a passing reason.
+        """
+        begin = partial(self._begin, first)
+        connection, may = await self._database.again(begin, self._database.patience)
+        is_handed_over = False
+        try:
+            yield connection if may else None
+            is_handed_over = await self._commit(connection)
+        finally:
+            if not is_handed_over:
+                await self._end(connection)
+
+    async def _begin(self, first: str) -> tuple[_Lent, bool]:
+        if self._free:
+            self._free -= 1
+        elif (begun := await self._turn(first)) is not None:
+            return begun
+        connection = None
+        try:
+            with telling():
+                connection = self._idle.pop() if self._idle else await self._database.open(_Lent)
+                results = await connection.tell(_AFRESH + first, self._database.ends_within)
+                _check(results[-1])
+                return connection, results[-1].get_value(0, 0) == b"t"
+        except BaseException:
+            await self._end(connection)
+            raise
+
+    async def _turn(self, first: str) -> tuple[_Lent, bool] | None:
+        turn = _Turn(first, asyncio.get_running_loop().create_future())
+        self._waiting.append(turn)
+        try:
+            return await turn.come
+        except BaseException:
+            if turn.come.done() and not turn.come.cancelled():  # it comes too late
+                begun = turn.come.result()
+                await self._end(None if begun is None else begun[0])
+            raise
+
+    def _next(self) -> _Turn | None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.come.done():
+                return turn
+        return None
+
+    async def _commit(self, connection: _Lent) -> bool:
+        """Commit, and begin with what somebody waits for; return whether that has the connection.
+
+        Where that cannot begin at once, it has its turn again.
+        """
+        if connection.pgconn.transaction_status != TransactionStatus.INTRANS:
+            # A commit would be none, in silence.
+            raise errors.InFailedSqlTransaction(
+                "a statement failed in the transaction, or ended it"
+            )
+        turn = self._next()
+        more = "" if turn is None else f"; {_AFRESH}{_SOON.format(turn.first)}"
+        try:
+            committed, *begun = await connection.tell(f"COMMIT{more}", self._database.ends_within)
+            _check(committed)
+            if turn is None or turn.come.done() or begun[-1].status == _FAILED:
+                return False
+            turn.come.set_result((connection, begun[-2].get_value(0, 0) == b"t"))
+            return True
+        finally:
+            if turn is not None and not turn.come.done():
+                self._waiting.appendleft(turn)
+
+    async def _end(self, connection: _Lent | None) -> None:
+        """Roll back what is not committed, and let somebody else begin."""
+        try:
+            if connection is not None and connection.pgconn.transaction_status != _IDLE:
+                with suppress(psycopg.Error), ending_within(self._database.ends_within, connection):
+                    await psycopg.AsyncConnection.rollback(connection)
+        finally:
+            if connection is not None:
+                self._idle.append(connection)
+                if self._database.closed or connection.pgconn.transaction_status != _IDLE:
+                    await self.aclose()  # where one is lost, the others are likely to be
+            if (turn := self._next()) is not None:
+                turn.come.set_result(None)
+            else:
+                self._free += 1
+
+
+def _check(result: PGresult) -> None:
+    """Raise `psycopg.Error` where that is what came."""
+    if result.status == _FAILED:
+        raise errors.error_from_result(result)
