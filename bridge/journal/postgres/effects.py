@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import attrs
 import psycopg
@@ -15,6 +15,7 @@ from psycopg import errors, generators
 from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
+from psycopg.rows import tuple_row
 from psycopg.waiting import READY_R, WAIT_R, Ready, Wait
 
 from bridge.journal.postgres.database import Database, Row, ending_within, telling
@@ -24,7 +25,9 @@ T = TypeVar("T")
 _IDLE: Final = TransactionStatus.IDLE
 _CANCELS_WITHIN: Final = 5.0  # seconds, as with psycopg
 _FAILED: Final = ExecStatus.FATAL_ERROR
-_AFRESH: Final = "RESET SESSION AUTHORIZATION; RESET ALL; BEGIN; "
+# What is reset has to be committed before the transaction begins: its isolation is among that, and
+# where it is rolled back nothing would be reset. The first BEGIN spares a warning for the COMMIT.
+_AFRESH: Final = "RESET SESSION AUTHORIZATION; RESET ALL; BEGIN; COMMIT; BEGIN; "
 # Who has committed is told so at most this late, where the next one has to wait to begin.
 _SOON: Final = "SET LOCAL lock_timeout = '100ms'; {}; RESET lock_timeout"
 
@@ -38,6 +41,14 @@ class _Lent(psycopg.AsyncConnection[Row]):
 
     _watched = -1
     _coming: asyncio.Future[None] | None = None
+
+    def as_opened(self) -> Self:
+        """Leave nothing on it that whoever had it before has set there; return it."""
+        self.row_factory = tuple_row
+        self.cursor_factory = psycopg.AsyncCursor
+        self.server_cursor_factory = psycopg.AsyncServerCursor
+        self._adapters = None
+        return self
 
     async def commit(self) -> None:
         """Refuse."""
@@ -155,7 +166,7 @@ class Effects:
         connection, may = await self._database.again(begin, self._database.patience)
         is_handed_over = False
         try:
-            yield connection if may else None
+            yield connection.as_opened() if may else None
             is_handed_over = await self._commit(connection)
         finally:
             if not is_handed_over:

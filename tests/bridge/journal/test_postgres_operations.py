@@ -7,6 +7,7 @@ import random
 import socket
 import string
 from contextlib import AsyncExitStack
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -281,17 +282,25 @@ async def test_a_lane_that_is_longer_than_an_index_takes(postgres: PostgresServe
 
 
 async def test_what_a_function_sets_is_gone_with_it(postgres: PostgresServer) -> None:
-    """A role, a path or a timeout that a function sets is not there for the next event."""
+    """Whatever a function sets, on the server or on the connection, the next event has as ever."""
     postgres.sql("CREATE ROLE weak")
     found: list[tuple[object, ...]] = []
     bridge = Bridge(journal=journal_on(postgres.dsn, "setting", connections=1))
 
     @bridge.on(Message, transaction=True, name="crm")
     async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
-        asked = "SELECT current_user, current_setting('search_path'), pg_backend_pid()"
+        asked = (
+            "SELECT pg_backend_pid(), current_user, 1.5, current_setting('search_path'),"
+            " current_setting('transaction_isolation')"
+        )
         found.append(await (await connection.execute(asked)).fetchone())
         await connection.execute("SET search_path = nowhere")
+        await connection.execute("SET default_transaction_isolation = 'serializable'")
+        await connection.execute("SET default_transaction_read_only = on")
         await connection.execute("SET ROLE weak")
+        connection.row_factory = psycopg.rows.dict_row
+        connection.cursor_factory = psycopg.AsyncRawCursor
+        connection.adapters.register_loader("numeric", psycopg.types.numeric.FloatLoader)
 
     async with bridge:
         for number in range(2):  # of two at once, one may begin as the other commits
@@ -299,7 +308,8 @@ async def test_what_a_function_sets_is_gone_with_it(postgres: PostgresServer) ->
             await bridge.journal.append([message(f"{number}/{user}", user=user) for user in users])
             await settled(bridge.journal)
         assert await bridge.journal.dead_letters() == ()
-    assert found == [("postgres", '"$user", public', found[0][2])] * 4
+    as_ever = ("postgres", Decimal("1.5"), '"$user", public', "read committed")
+    assert found == [(found[0][0], *as_ever)] * 4
 
 
 async def test_temporary_tables_of_a_function_hide_none(postgres: PostgresServer) -> None:
