@@ -206,13 +206,13 @@ def observe(
 
     In a group each participant has a standing, whichever of the participant's names is told.
     """
-    participants = _participants(change, user)
+    participants = _participants(change, where, user)
     is_tied = track.name != _name(change, _space(change), change.message_id)
     keys = [
         _status_key(change, track, change.status, participant, change.provider_status)
         for participant in participants
     ]
-    if not is_tied and participants[0] == _own_participant(change):
+    if not is_tied and participants[0] == _own_participant(change, change.conversation):
         keys[0] = change.key
     before: Status | None = None
     for participant in participants:
@@ -248,21 +248,24 @@ def observe(
     if where is not None and where.kind is _DIRECT and user is not None:
         whose = user.name
     standing = track.standing if current is None else {**track.standing, participants[0]: current}
-    if whose is not None and is_of_nobody(track):
+    is_of_group = where is not None and where.kind is _GROUP
+    if is_of_group if track.conversation is None else whose is not None and is_of_nobody(track):
         track = attrs.evolve(track, conversation=where)
     return observed, keys, _moved_on(track, whose, standing, observations)
 
 
-def _participants(change: StatusChange, user: User | None) -> Sequence[str]:
+def _participants(
+    change: StatusChange, where: Conversation | None, user: User | None
+) -> Sequence[str]:
     """Return the names of whom in a group this is about; "" stands for the only one there is."""
-    own = _own_participant(change)
+    own = _own_participant(change, where)
     if not own:
         return _ALONE
     return (own,) if user is None else tuple(dict.fromkeys((*user.identities, own)))
 
 
-def _own_participant(change: StatusChange) -> str:
-    if change.conversation is None or change.conversation.kind is not _GROUP:
+def _own_participant(change: StatusChange, where: Conversation | None) -> str:
+    if where is None or where.kind is not _GROUP:
         return ""
     recipient = change.recipient
     return (recipient.phone or recipient.user_id or "") if recipient is not None else ""

@@ -50,6 +50,12 @@ any_body = settings(
 ADAPTERS = {"whatsapp": WhatsApp, "rcs": Rcs, "incs": Incs}
 
 
+def holds_objects(value):
+    """Return whether JSON is a callback, or an array of nothing else."""
+    several = value if isinstance(value, list) else [value]
+    return bool(several) and all(isinstance(each, dict) for each in several)
+
+
 @pytest.mark.parametrize("adapter", ADAPTERS)
 class TestAnyBody:
     """For any body that is authentic, all three adapters, over the real server."""
@@ -76,7 +82,7 @@ class TestAnyBody:
 
         Google repeats what is not acknowledged for days, and sends nothing else meanwhile.
         """
-        value = data.draw(json_values.filter(lambda value: not isinstance(value, dict)))
+        value = data.draw(json_values.filter(lambda value: not holds_objects(value)))
         status, kept = await at_the_door(adapter, json.dumps(value).encode())
         kinds = [event.kind for event in kept]
         assert (status, kinds) == ((200, ["unrecognized"]) if adapter == "rcs" else (400, []))
