@@ -158,16 +158,29 @@ def spelled(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if _OTHER_NAMES.isdisjoint(value):
         return value
     told: dict[str, JsonValue] = {}
-    for name, part in value.items():
-        own = _OF_OPERATORS.get(name) or _spelled(name)
-        if told.get(own) in (None, ""):
-            told[own] = _inside(part)
+    for name in sorted(value, key=_rank):
+        _fill(told, {_OF_OPERATORS.get(name) or _spelled(name): _inside(value[name])})
     for name in _PARTS:
         part = told.get(name)
         if type(part) is dict:
             del told[name]
-            told |= {"suggestionResponse": part} if "postbackData" in part else part
+            within = spelled({"suggestionResponse": part} if "postbackData" in part else part)
+            _fill(within, told)
+            told = within
     return told
+
+
+def _rank(name: str) -> tuple[bool, str]:
+    """Say how late a name counts: others only where Google's own is not there, or says nothing."""
+    is_other = name in _OF_OPERATORS or "_" in name
+    return is_other, name if is_other else ""
+
+
+def _fill(told: dict[str, JsonValue], more: dict[str, JsonValue]) -> None:
+    """Add what is not told, or is told to be nothing."""
+    for name, part in more.items():
+        if told.get(name) in (None, ""):
+            told[name] = part
 
 
 def _inside(value: JsonValue) -> JsonValue:

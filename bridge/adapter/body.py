@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import attrs
 import orjson
@@ -22,6 +22,8 @@ from bridge.adapter.contract import Parsed, Verified
 from bridge.adapter.payload import INTEGER_MAX, INTEGER_MIN, MAX_DIGITS
 from bridge.errors import MalformedBody, Unreadable
 from bridge.model import JsonValue
+
+_Kind = TypeVar("_Kind", dict[str, JsonValue], list[JsonValue])
 
 MAX_DEPTH: Final = 200
 """How deep a body may nest: what is deeper could not be written out again with our own JSON."""
@@ -69,13 +71,13 @@ def read_several(
 
     `refused` is what `read_body` returned, and stays where the body is anything else.
     """
-    if refused.malformed is None or not verified.payload.lstrip().startswith(b"["):
+    if refused.malformed is None:
         return refused
     try:
-        value = read_object(b'{"":%b}' % verified.payload)[""]
+        value = _read(verified.payload, list)
     except MalformedBody:
         return refused
-    if type(value) is not list or not value or not all(type(each) is dict for each in value):
+    if not value or not all(type(each) is dict for each in value):
         return refused
     found = [parse(attrs.evolve(verified, payload=orjson.dumps(each))) for each in value]
     return Parsed(events=tuple(event for each in found for event in each.events))
@@ -91,11 +93,15 @@ def read_object(body: bytes) -> dict[str, JsonValue]:
     Raises `MalformedBody` with the place where it breaks, or its subclass `TooDeep`.
     A repeated name keeps its last value; a lone surrogate becomes U+FFFD.
     """
+    return _read(body, dict)
+
+
+def _read(body: bytes, kind: type[_Kind]) -> _Kind:
     try:
         value: JsonValue = orjson.loads(body)
     except orjson.JSONDecodeError:
         value = _read_tolerantly(body)
-    if type(value) is not dict:
+    if type(value) is not kind:
         name = _JSON_NAMES.get(type(value), "a number")
         raise MalformedBody(f"the body is {name}, not a JSON object")
     if len(body) > _ALL_BRACKETS and _may_be_too_deep(body) and not _fits(value):

@@ -189,3 +189,16 @@ def test_a_thousand_items_in_three_megabytes(adapter, wrap):
         *(f"wamid.S{number}" for number in range(500)),
     ]
     assert {event.content.text for event in events[:500]} == {words}
+
+
+@pytest.mark.parametrize("adapter", [WHATSAPP, INCS])
+@pytest.mark.parametrize("behind", [b',"":[{}]', b',"more":{}', b"]", b",[]"])
+def test_an_array_with_more_behind_it_is_no_json(adapter, behind):
+    """A body of several callbacks is read where all of it is JSON, so that nothing is left out."""
+    payload = orjson.dumps([through_incs(value(messages=[text("a")]))]) + behind
+
+    parsed = adapter.parse(Verified(payload=payload, received_at=RECEIVED_AT))
+
+    assert parsed.events == ()
+    assert parsed.malformed is not None
+    assert "Extra data" in str(parsed.malformed)
