@@ -185,7 +185,8 @@ class Effects:
                 _check(results[-1])
                 return connection, results[-1].get_value(0, 0) == b"t"
         except BaseException as error:
-            if connection is not None and isinstance(error.__cause__, errors.ReadOnlySqlTransaction):
+            is_read_only = isinstance(error.__cause__, errors.ReadOnlySqlTransaction)
+            if connection is not None and is_read_only:
                 await connection.close()  # another server may be the primary by now
             await self._end(connection)
             raise
