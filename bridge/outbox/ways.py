@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, final
 
 import attrs
@@ -89,10 +89,10 @@ class Ways:
         except ConfigurationError as error:
             self._refusals[source] = error.problems
         else:
-            known = {*sender.channels, *(route.account for route in sender.routes)} - {None}
+            known = {*sender.channels, *(name for route in sender.routes for name in _names(route))}
             for name in pace.keys() - known:
                 if not isinstance(adapter, ChannelSource) or adapter.accounts is not None:
-                    told = unknown("channel or account", name, filter(None, known))
+                    told = unknown("channel or account", name, known)
                     raise ConfigurationError((Problem(f"pace.{name}", told),))
             self.put(source, sender, domain)
 
@@ -120,6 +120,9 @@ class Ways:
             own: dict[str | None, Pace] = {
                 account: _paced(pace, told) for account, told in wanted.items()
             }
+            for route in sender.routes:
+                if route.name is not None and route.name in wanted:
+                    own.setdefault(route.account, _paced(pace, wanted[route.name]))
             limits[name] = Limits(pace, self._clock, own)
         return limits
 
@@ -145,8 +148,8 @@ class Ways:
         """Return the way out that a word names.
 
         That is an adapter, an account, what its owner calls it, or a channel; `ADAPTER:ACCOUNT`
-        and `CHANNEL:ACCOUNT` are both at once. Raises `ConfigurationError` where the word names
-        none of them, or several.
+        and `CHANNEL:ACCOUNT` are both at once, by either name. Raises `ConfigurationError` where
+        the word names none of them, or several.
         """
         if not isinstance(via, str):
             raise ConfigurationError((Problem("via", f"expected a word, found {via!r}"),))
@@ -184,10 +187,20 @@ def _paced(pace: Pace, wanted: PaceSettings | None) -> Pace:
     )
 
 
+def _names(route: Route) -> tuple[str, ...]:
+    """Return what an account is called: its own name, and its owner's."""
+    return tuple(filter(None, (route.account, route.name)))
+
+
+def _in_full(way: Way, route: Route) -> Iterator[str]:
+    for name in _names(route):
+        yield from (f"{way.source}:{name}", f"{route.channel}:{name}")
+
+
 # The closest first: a channel may be served by several adapters.
-_NAMES: Final = (
-    lambda way, route: (f"{way.source}:{route.account}", f"{route.channel}:{route.account}"),
+_NAMES: Final[tuple[Callable[[Way, Route], Iterable[str]], ...]] = (
+    _in_full,
     lambda way, _: (way.source,),
-    lambda _, route: (route.account, route.name),
+    lambda _, route: _names(route),
     lambda _, route: (route.channel,),
 )

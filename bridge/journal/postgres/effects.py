@@ -184,7 +184,10 @@ class Effects:
                 results = await connection.tell(_AFRESH + first, self._database.ends_within)
                 _check(results[-1])
                 return connection, results[-1].get_value(0, 0) == b"t"
-        except BaseException:
+        except BaseException as error:
+            is_read_only = isinstance(error.__cause__, errors.ReadOnlySqlTransaction)
+            if connection is not None and is_read_only:
+                await connection.close()  # another server may be the primary by now
             await self._end(connection)
             raise
 

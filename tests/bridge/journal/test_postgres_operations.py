@@ -146,12 +146,19 @@ async def test_a_primary_that_is_fenced_off() -> None:
         async with journal_on(both, "bridge", patience=20.0) as journal:
             cursor = await journal.subscribe("crm")
             await journal.append([message("a")])
+            (a,) = await read(cursor, 1)
+            async with cursor.transaction(a.event):
+                pass
             primary.sql("ALTER SYSTEM SET default_transaction_read_only = on")
             primary.sql("SELECT pg_reload_conf()")
             standby.promote()
             assert (await journal.append([message("b")])).published == 1
-            assert ids(await read(cursor, 2)) == ["a", "b"]
+            (b,) = await read(cursor, 1)
+            assert ids((a, b)) == ["a", "b"]
+            async with cursor.transaction(b.event) as connection:
+                assert connection.info.port == standby.port
             assert standby.sql("SELECT count(*) FROM bridge.entries") == "2"
+            assert standby.sql("SELECT count(*) FROM bridge.done") == "2"
 
 
 async def test_a_name_that_leads_to_another_server(monkeypatch: pytest.MonkeyPatch) -> None:

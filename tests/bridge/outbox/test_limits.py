@@ -188,6 +188,12 @@ phone_number_id = "1"
 tokens = "0123456789abcdef0123456789abcdef"
 channels = [{ id = 1, kind = "viber", certification_code = "c" }]
 """,
+    "rcs": """
+[adapters.rcs]
+client_tokens = "t"
+agent_id = "shop"
+service_account = '{"client_email": "c", "private_key": "p", "token_uri": "u"}'
+""",
 }
 
 
@@ -212,6 +218,15 @@ def go(ways: Ways, adapter: str, channel: str, account: str) -> int:
 def test_settings_say_how_fast(text, count):
     """The settings of an account go before those of its channel, and both before the default."""
     assert go(ways_of("whatsapp", text), "whatsapp", "whatsapp", "7") == count
+
+
+@pytest.mark.parametrize("name", ["shop", "shop@rbm.goog"])
+def test_an_account_has_the_name_of_its_owner_too(name):
+    """An account is found, and its pace is what is set, by what callbacks or its owner call it."""
+    ways = ways_of("rcs", f"pace.'{name}'.rate = 20")
+    found = {ways.find(each)[1].account for each in (name, f"rcs:{name}")}
+    assert found == {"shop@rbm.goog"}
+    assert go(ways, "rcs", "rcs", "shop@rbm.goog") == 20
 
 
 @pytest.mark.parametrize(
