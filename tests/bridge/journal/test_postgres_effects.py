@@ -66,12 +66,12 @@ async def test_who_has_committed_waits_for_nobody(postgres: PostgresServer) -> N
         begun, ended = asyncio.Event(), asyncio.Event()
 
         async def take(entry: Entry) -> bool:
-            async with cursor.transaction(entry.event) as connection:
+            async with cursor.transaction(entry) as connection:
                 begun.set()
                 return connection is not None
 
         async def first() -> None:
-            async with cursor.transaction(a.event):
+            async with cursor.transaction(a):
                 await ended.wait()
 
         with psycopg.connect(postgres.dsn) as other:
@@ -104,7 +104,7 @@ async def test_one_of_two_that_share_a_connection_is_cancelled(
         async with entries(postgres.dsn, schema, len(USERS)) as (journal, cursor, given):
 
             async def take(entry: Entry) -> None:
-                async with cursor.transaction(entry.event) as connection:
+                async with cursor.transaction(entry) as connection:
                     statement = f"INSERT INTO of_{schema} VALUES (%s)"
                     await connection.execute(statement, (entry.position,))
 
@@ -118,7 +118,7 @@ async def test_one_of_two_that_share_a_connection_is_cancelled(
                 await both[1 - struck]
                 if cancelled.waits < at:
                     break
-            async with cursor.transaction(given[-1].event) as connection:
+            async with cursor.transaction(given[-1]) as connection:
                 assert connection is not None
             done = await journal.database.rows("SELECT position FROM $.done")
             ends = {each.position for each in given[1 - struck : 2 * at : 2]}
@@ -135,7 +135,7 @@ async def test_who_comes_next_is_cancelled_as_one_commits(postgres: PostgresServ
         begun, ended = asyncio.Event(), asyncio.Event()
 
         async def take(entry: Entry) -> None:
-            async with cursor.transaction(entry.event):
+            async with cursor.transaction(entry):
                 begun.set()
                 await ended.wait()
 
@@ -159,7 +159,7 @@ async def test_a_statement_that_is_cut_off(postgres: PostgresServer) -> None:
         pids = []
 
         async def take(entry: Entry, seconds: int) -> None:
-            async with cursor.transaction(entry.event) as connection:
+            async with cursor.transaction(entry) as connection:
                 pids.append(connection.info.backend_pid)
                 await connection.execute("SELECT pg_sleep(%s)", (seconds,))
 
@@ -199,7 +199,7 @@ async def test_all_that_psycopg_offers(postgres: PostgresServer) -> None:
     postgres.sql("CREATE TABLE offered (name text)")
     large = "x" * (16 << 20)  # more than a socket takes at once
     async with entries(postgres.dsn, "offers", 1) as (_, cursor, (a,)):
-        async with cursor.transaction(a.event) as connection:
+        async with cursor.transaction(a) as connection:
             await connection.execute("INSERT INTO offered VALUES (%s)", (large,))
             async with (
                 connection.cursor() as own,
