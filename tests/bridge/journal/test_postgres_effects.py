@@ -218,3 +218,33 @@ async def test_all_that_psycopg_offers(postgres: PostgresServer) -> None:
                 await named.execute("SELECT name FROM offered")
                 assert len(await named.fetchall()) == 2001
         assert postgres.sql("SELECT count(*), max(length(name)) FROM offered") == f"2001|{16 << 20}"
+
+
+@pytest.mark.parametrize("how", ["DEALLOCATE ALL", "DROP TABLE IF EXISTS none", "savepoint"])
+async def test_what_is_prepared_is_removed(postgres: PostgresServer, how: str) -> None:
+    """A subscriber that has removed all prepared statements is given the next event, and the server finds no fault."""
+    schema = f"removed_{how[:4].strip().lower()}"
+    postgres.sql(f"CREATE TABLE of_{schema} (name text)")
+    tries: Counter[str] = Counter()
+    log = (postgres.folder / "log").read_text()
+    bridge = Bridge(journal=journal_on(postgres.dsn, schema, connections=2))
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        tries[event.message_id] += 1
+        if how == "savepoint":
+            with suppress(psycopg.errors.DivisionByZero):
+                async with connection.transaction():
+                    await connection.execute("SELECT 1 / 0")
+        elif int(event.message_id) % 4 == 0:
+            await connection.execute(how)
+        await connection.execute(f"INSERT INTO of_{schema} VALUES (%s)", (event.message_id,))
+
+    async with bridge:
+        await bridge.journal.append([message(str(n), user=each) for n, each in enumerate(USERS)])
+        await settled(bridge.journal)
+        assert await bridge.journal.dead_letters() == ()
+    assert set(tries.values()) == {1}
+    told = (postgres.folder / "log").read_text().removeprefix(log)
+    assert how == "DEALLOCATE ALL" or "does not exist" not in told
+    assert postgres.sql(f"SELECT count(DISTINCT name), count(*) FROM of_{schema}") == "40|40"
