@@ -227,7 +227,8 @@ async def test_what_is_prepared_is_removed(postgres: PostgresServer, how: str) -
     postgres.sql(f"CREATE TABLE of_{schema} (name text)")
     tries: Counter[str] = Counter()
     log = (postgres.folder / "log").read_text()
-    bridge = Bridge(journal=journal_on(postgres.dsn, schema, connections=2))
+    journal = journal_on(postgres.dsn, schema, connections=2)
+    bridge = Bridge(journal=journal, policy=DeliverySettings(tries=1))
 
     @bridge.on(Message, transaction=True, name="crm")
     async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
