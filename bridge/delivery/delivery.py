@@ -345,7 +345,7 @@ class Delivery:
         elif lane is None:
             self._taken = entry
             try:
-                running = self._runner.begin(entry.event, self._first(entry))
+                running = self._runner.begin(entry, self._first(entry))
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
                 self._after(self._lane_with(entry), entry, error)
             else:
@@ -391,7 +391,7 @@ class Delivery:
             return
         entry = lane.entries[0]
         try:
-            running = self._runner.begin(entry.event, self._first(entry))
+            running = self._runner.begin(entry, self._first(entry))
         except BaseException as error:  # noqa: BLE001 - as in _take
             self._after(lane, entry, error)
         else:
