@@ -222,7 +222,7 @@ async def test_all_that_psycopg_offers(postgres: PostgresServer) -> None:
 
 @pytest.mark.parametrize("how", ["DEALLOCATE ALL", "DROP TABLE IF EXISTS none", "savepoint"])
 async def test_what_is_prepared_is_removed(postgres: PostgresServer, how: str) -> None:
-    """A subscriber that has removed all prepared statements is given the next event, and the server finds no fault."""
+    """One that removes all prepared statements is given the next event; nothing fails for that."""
     schema = f"removed_{how[:4].strip().lower()}"
     postgres.sql(f"CREATE TABLE of_{schema} (name text)")
     tries: Counter[str] = Counter()
