@@ -96,7 +96,7 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         before = _join(event, joined, ledger) if joined else ()
         if isinstance(event, ConsentChange | Handover) and user is not None:
             event, names = changes.of_user(event, user, ledger)
-        event = identity.with_phone(evolved(event, conversation=conversation), user)
+        event = identity.with_names(evolved(event, conversation=conversation), user)
     new = untimed.follow(event, ledger)
     if new is None:
         return False, before
@@ -222,7 +222,7 @@ def _message(message: Message, ledger: Ledger) -> Decision:
                 return _message(whole, ledger)
             keys = _keys_of(whole)
         message, user, before = _in_its_conversation(whole, ledger)
-        message = identity.with_phone(message, user)
+        message = identity.with_names(message, user)
         names = (*keys, *others)
         published = waiting.publish_or_wait(message, names, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
@@ -370,7 +370,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
             is_new, published = _status_again(change, key, ledger)
             return is_new, (*before, *published)
     ledger.save(track)
-    change = identity.with_phone(change, user)
+    change = identity.with_names(change, user)
     return True, (*before, *waiting.publish_or_wait(change, (change.key,), ledger))
 
 

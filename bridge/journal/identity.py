@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from bridge.journal import terms
-from bridge.journal.ledger import Latest, Ledger, Settled, User, opened
+from bridge.journal.ledger import Ids, Latest, Ledger, Settled, User, opened
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -175,9 +175,11 @@ def _is_as_said(user: User, first: str, message: Message) -> bool:
         and first in user.identities
         and first not in user.left
         and (
-            (party.user_id is None and party.parent_user_id is None)
-            or (account in user.identified and _has_both(user, party))
+            not user.identified
+            if party.user_id is None and party.parent_user_id is None
+            else account in user.identified and _has_both(user, party)
         )
+        and _with_ids(party, user, account) is party
     )
 
 
@@ -202,7 +204,7 @@ def _begun(message: Message, first: str, name: str, ledger: Ledger) -> User | No
         seen=at,
         identities=identities,
         conversations={account: message.conversation.id},
-        identified=() if party.user_id is None else (account,),
+        identified=_NEVER if party.user_id is None else {account: party_ids(party)},
         reply_until=_NEVER if until is None else {account: until.timestamp()},
         owned=_NEVER,
         granted=_NEVER,
@@ -229,31 +231,68 @@ def phone_of(user: User) -> str | None:
     return phones[0] if len({folded(each) for each in phones}) == 1 else None
 
 
-def with_phone(event: EventT, user: User | None) -> EventT:
-    """Return an event whose party has the phone that its user is known by.
+def party_ids(party: Party | None) -> Ids:
+    """Return the ids that a party tells."""
+    return (None, None) if party is None else (party.user_id, party.parent_user_id)
+
+
+def ids_known(user: User, account: str) -> Ids:
+    """Return the ids that a user is known by in an account, or in all that know any."""
+    found = user.identified.get(account)
+    if found is not None:
+        return found
+    told = set(user.identified.values())
+    return told.pop() if len(told) == 1 else (None, None)
+
+
+def with_names(event: EventT, user: User | None) -> EventT:
+    """Return an event whose party has the phone and the ids that its user is known by.
 
     A party that is somebody else than the user stays as it is, and so does one whom we write to,
     by the name that was chosen.
     """
     party = user_of(event)
-    if user is None or party is None or party.phone is not None:
+    if user is None or party is None or getattr(event, "intent", None) is not None:
         return event
-    told = [each for each in (party.user_id, party.parent_user_id) if each]
-    is_theirs = any(each in user.identities for each in told) if told else type(event) is Message
-    phone = phone_of(user) if is_theirs and getattr(event, "intent", None) is None else None
-    if phone is None:
+    named = party
+    if party.phone is None:
+        told = ids_of(party)
+        if not (any(map(user.identities.__contains__, told)) if told else type(event) is Message):
+            return event
+        if (phone := phone_of(user)) is not None:
+            named = attrs.evolve(party, phone=phone)
+    elif party.phone not in user.identities or party.phone in user.left:
+        return event
+    named = _with_ids(named, user, event.account or "")
+    if named is party:
         return event
     name = next(each for each in _SIDES if getattr(event, each, None) is party)
-    return evolved(event, **{name: attrs.evolve(party, phone=phone)})
+    return evolved(event, **{name: named})
 
 
-def is_known(change: StatusChange, name: str, where: Conversation, ledger: Ledger) -> bool:
-    """Return whether a user is known by the phone that a status tells, in a direct conversation.
+def _with_ids(party: Party, user: User, account: str) -> Party:
+    """Return a party of a user with the ids that the user is known by, unless it tells others."""
+    if not user.identified:
+        return party
+    user_id, parent = ids_known(user, account)
+    if (
+        (party.user_id or user_id) != user_id
+        or (party.parent_user_id or parent) != parent
+        or (user_id, parent) == party_ids(party)
+    ):
+        return party
+    return attrs.evolve(party, user_id=user_id, parent_user_id=parent)
 
-    The user is the one of that name, of whom `settle` would learn nothing.
+
+def known_recipient(
+    change: StatusChange, name: str, where: Conversation, ledger: Ledger
+) -> User | None:
+    """Return the user of that name, if known by the phone that a status tells.
+
+    In a direct conversation: `settle` would learn nothing of the user. None leaves it to that.
     """
     user, account, party = ledger.find(name), change.account or "", change.recipient
-    return (
+    is_known = (
         type(user) is User
         and user.name == name
         and party is not None
@@ -263,6 +302,7 @@ def is_known(change: StatusChange, name: str, where: Conversation, ledger: Ledge
         and account not in user.owned
         and change.received_at.timestamp() <= user.seen + _DAY
     )
+    return user if is_known and type(user) is User else None
 
 
 def heard(event: Event, user: User, account: str) -> User:
@@ -311,7 +351,7 @@ def open_group(
             seen=at,
             identities=(),
             conversations=_NOWHERE,
-            identified=(),
+            identified=_NEVER,
             reply_until=_NEVER,
             owned=_NEVER,
             granted=_NEVER,

@@ -24,12 +24,13 @@ from bridge.journal.identity import (
     name_of,
     name_of_former,
     open_group,
+    party_ids,
     phones_after,
     phones_before,
     phones_of,
     user_of,
 )
-from bridge.journal.ledger import Ledger, User
+from bridge.journal.ledger import Ids, Ledger, User
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -56,7 +57,6 @@ _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
 _on_terms: Final = changer(User, "reply_until", "owned", "granted")
-_NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
 _new_user: Final = builder(User)
@@ -204,8 +204,8 @@ class _Told:
             since=self.at,
             seen=self.at,
             identities=tuple(self.identities[:_MOST_IDENTITIES]),
-            conversations=_NOWHERE if direct is None else {self.account: direct.id},
-            identified=(self.account,) if is_identified else (),
+            conversations=_NEVER if direct is None else {self.account: direct.id},
+            identified={self.account: self._ids_of(_NEVER)} if is_identified else _NEVER,
             reply_until=_NEVER,
             owned=_NEVER,
             granted=_NEVER,
@@ -231,7 +231,7 @@ class _Told:
                 user,
                 identities=_together(user.identities, other.identities),
                 conversations={**other.conversations, **user.conversations},
-                identified=_together(user.identified, other.identified),
+                identified={**other.identified, **user.identified},
                 left={**other.left, **user.left},
                 unshown=_together(other.unshown, user.unshown),
             )
@@ -339,10 +339,11 @@ class _Told:
             conversations = {**conversations, self.account: self._own(direct, user, ledger)}
         change = change_of(self.event)
         if change is not None:
-            if not self._tells_new_id(change, user):
-                identified = tuple(each for each in identified if each != self.account)
+            identified = {a: each for a, each in identified.items() if a != self.account}
+            if self.account in user.identified and self._tells_new_id(change, user):
+                identified[self.account] = self._ids_of(user.identified, change.after)
         elif self.ids:
-            identified = _together(identified, (self.account,))
+            identified = {**identified, self.account: self._ids_of(identified)}
         identities = _together(user.identities, self.identities)
         user = _learned(
             user,
@@ -354,6 +355,12 @@ class _Told:
         )
         self._save(user, ledger)
         return user
+
+    def _ids_of(self, before: Mapping[str, Ids], party: Party | None = None) -> Ids:
+        """Return the ids by which the user goes from now on in the account."""
+        told = party_ids(user_of(self.event) if party is None else party)
+        user_id, parent = before.get(self.account, (None, None))
+        return told[0] or user_id, told[1] or parent
 
     def _own(self, direct: Conversation, user: User, ledger: Ledger) -> str:
         """Return the id of a user's conversation, which is not that of who had the phone before."""

@@ -244,6 +244,21 @@ class CorrelationContract(Suite):
         assert (second.key, second.content, second.completes) == (full.key, full.content, None)
         assert second.aliases == ("9001",)
 
+    async def test_every_name_that_is_known(self, tmp_path: Path) -> None:
+        """A user's phone and id that were told together are told with either, over a restart."""
+        both, journal = Party(phone=ANNE, user_id=ANNES_ID), self.make_journal(tmp_path)
+        async with journal:
+            for each in (message("a"), message("b", user_id=ANNES_ID), message("c")):
+                await journal.append([each])
+            await journal.append([message("d", phone="", user_id=ANNES_ID)])
+        journal = self.again(journal, tmp_path)
+        async with journal:
+            for each in (message("e"), message("f", phone="", user_id=ANNES_ID), message("g")):
+                await journal.append([each])
+            entries = await self.published(journal, 7)
+        senders = [each.sender for each in _messages(entries)]
+        assert senders == [Party(phone=ANNE), *[both] * 6]
+
     async def test_not_shown_under_an_id_and_shown_under_a_phone(self, tmp_path: Path) -> None:
         """That a message has one id ties its user's names, over a restart, and it is told whole."""
         hidden = message("a", phone="", user_id=ANNES_ID)
