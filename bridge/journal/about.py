@@ -70,6 +70,12 @@ def key_unshown(message: Message) -> str:
     return f"{domain}{unshown_key(message.key.removeprefix(domain))}"
 
 
+def key_of_deleted(deletion: Message) -> str:
+    """Return the key of the message that was deleted, by the id that is told."""
+    space = deletion.id_space or deletion.channel
+    return tracks.in_domain(deletion, message_key(space, deletion.message_id))
+
+
 def latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
     """Return the last account that was published of a happening, and the key of the next one."""
     found, more = accounts(key, ledger)

@@ -21,13 +21,14 @@ from bridge.journal import about, changes, identity, ours, tracks, untimed, user
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
-from bridge.journal.telling import is_more, is_told, together, told_of_status
+from bridge.journal.telling import is_more, is_of_status, is_told, together, told_of_status
 from bridge.journal.users import Joined
 from bridge.journal.waiting import Published
 from bridge.model import (
     Choice,
     ConsentChange,
     Conversation,
+    ConversationKind,
     Deletion,
     Direction,
     Edit,
@@ -63,6 +64,7 @@ Something new may have to wait, and something known may end the waiting of other
 """
 
 _DUPLICATE: Final[Decision] = (False, ())
+_GROUP: Final = ConversationKind.GROUP
 _OUTBOUND: Final = Direction.OUTBOUND
 _IMPORTED: Final = Origin.HISTORY
 _USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
@@ -140,9 +142,7 @@ def _names_of(event: Event) -> Sequence[str]:
     if type(event) is Message:
         if not names or _is_remembered(event):
             return (*names, *tracks.names_of(event))
-        if len(names) == 1 and event.sender.phone is not None:
-            names.append(identity.name_of_awaited(event))
-        return names
+        return (*names, identity.name_of_awaited(event))
     if isinstance(event, StatusChange):
         ours = tracks.names_of_ours(event) if event.id_space is None else ()  # else among those
         return (*names, *tracks.names_of(event), *ours)
@@ -266,30 +266,49 @@ def _in_its_conversation(
         message = about.of_its_user(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)
-    if is_remembered:
+    if is_remembered or _is_awaited(message, ledger):
         track = tracks.find(message, ledger)
+        if track is not None and not is_remembered:  # deleted before it was told
+            is_remembered = tracks.is_placed(track, where)
+            track = track if is_remembered else None
     known_as = about.whose(message, ledger) if track is None else track.user
     conversation, user, joined = users.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
-        if track is not None:
+        if track is not None and not (where.kind is _GROUP and tracks.is_placed(track, where)):
             where = track.conversation or where
             conversation, user, joined = users.settle(message, where, ledger, track.user)
-    elif track is not None:
+    if track is not None:
         joined = (*joined, *_named_now(track, message, conversation))
     before = _join(message, joined, ledger) if joined else ()
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
         if user is not None:
             about.note_unshown(message, user, ledger)
+        if is_of_status(message) and _is_alone(conversation, user):
+            identity.await_message(message, about.key_of_deleted(message), ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, user, before
 
 
+def _is_awaited(message: Message, ledger: Ledger) -> bool:
+    keys = [tracks.in_domain(message, each) for each in _alias_keys(message)]
+    return identity.is_awaited(message, keys, ledger)
+
+
+def _is_alone(conversation: Conversation, user: User | None) -> bool:
+    """Return whether a conversation is a message's own, since its user or group is not told."""
+    return conversation.provider_id is None if conversation.kind is _GROUP else user is None
+
+
 def _is_remembered(message: Message) -> bool:
     """Return whether a message has a track: what may be told of it without its user."""
-    return message.direction is _OUTBOUND or type(message.content) is Unsupported
+    return (
+        message.direction is _OUTBOUND
+        or type(message.content) is Unsupported
+        or is_of_status(message)
+    )
 
 
 def _told_again(
@@ -356,13 +375,12 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
         before = (*before, *_message(early, ledger)[1])
     track = tracks.track_of(change, ledger)
     conversation = track.conversation or change.conversation
-    if tracks.is_of_nobody(track):
-        conversation = change.conversation or track.conversation
+    if tracks.is_placed(track, change.conversation):
+        conversation = change.conversation
     user: User | None = None
     if conversation is not None:
         conversation, user, joined = users.settle(change, conversation, ledger, track.user)
-        if user is not None:
-            joined = (*joined, *_named_now(track, change, conversation))
+        joined = (*joined, *_named_now(track, change, conversation))
         before = (*before, *_join(change, joined, ledger)) if joined else before
     change, keys, track = tracks.observe(change, track, conversation, user)
     for key in keys:
@@ -391,9 +409,9 @@ def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
 
 
 def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequence[Joined]:
-    """Return the conversation of a message of nobody's as one that ends: its user is told now."""
+    """Return the conversation that a message had alone as one that ends, once it is placed."""
     where = track.conversation
-    if where is None or not tracks.is_of_nobody(track) or where.id == conversation.id:
+    if where is None or not tracks.is_placed(track, conversation) or where.id == conversation.id:
         return ()
     return ((event.account or "", where.id, conversation.id),)
 

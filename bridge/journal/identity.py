@@ -108,10 +108,9 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
     first, where = party.phone or party.user_id, message.conversation
     if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
         return None
-    has_ids = party.user_id is not None or party.parent_user_id is not None
-    awaited = () if has_ids else _awaited(message, ledger)
+    awaited = _awaited(message, ledger)
     if awaited and _short(message.key) in awaited:
-        return None  # it may be shown now
+        return None  # it may be shown now, or have been deleted already
     name = name_by(message.domain, message.channel, first)
     user = ledger.find(name)
     if user is None and party.phone is not None:
@@ -145,22 +144,43 @@ def await_under_phone(message: Message, user: User, ledger: Ledger) -> None:
         or message.conversation.kind is not _DIRECT
     ):
         return
+    await_message(message, shown_key(message) or "", ledger)
+
+
+def await_message(message: Message, key: str, ledger: Ledger) -> None:
+    """Note that the message with a key may come, of which another message has told before."""
     name, at = name_of_awaited(message), message.received_at.timestamp()
-    told, key = _awaited(message, ledger), _short(shown_key(message) or "")
-    if key not in told:
-        ledger.save(Latest(name=name, at=at, key="", told=(*told, key)[-_MOST_AWAITED:]))
+    told, short = _awaited(message, ledger), _short(key)
+    if short not in told:
+        ledger.save(Latest(name=name, at=at, key="", told=(*told, short)[-_MOST_AWAITED:]))
         ledger.unsettle(None)  # whichever conversation it will be in
 
 
+def is_awaited(message: Message, aliases: Sequence[str], ledger: Ledger) -> bool:
+    """Return whether a message was told of before; `aliases` are its keys in its id space."""
+    if (awaited := _awaited(message, ledger)) and _short(message.key) in awaited:
+        return True
+    by_number = ledger.find(name_awaited(message.domain, message.id_space)) if aliases else None
+    return type(by_number) is Latest and any(_short(each) in by_number.told for each in aliases)
+
+
 def _awaited(message: Message, ledger: Ledger) -> tuple[str, ...]:
-    """Return what was told as not shown in a message's account, of users known by ids alone."""
+    """Return which messages of a message's account were told of before it is known whose."""
     found = ledger.find(name_of_awaited(message))
     return found.told if type(found) is Latest else ()
 
 
 def name_of_awaited(message: Message) -> str:
-    """Return the name of what is remembered of messages of users who are known by ids alone."""
-    return f"{message.domain or ''}/awaited/{message.channel}/{message.account or ''}"
+    """Return the name of what is remembered of messages that were told of before.
+
+    Those told as not shown, of users known by ids alone, and those that nobody deleted.
+    """
+    return name_awaited(message.domain, message.channel, message.account)
+
+
+def name_awaited(domain: str | None, space: str | None, account: str | None = None) -> str:
+    """Return the name of the same for a channel's account, or a space of ids."""
+    return f"{domain or ''}/awaited/{space or ''}/{account or ''}"
 
 
 def _short(key: str) -> str:

@@ -171,8 +171,8 @@ class Settled:
     """That messages of a conversation which say this of their user are that `user`'s, at `place`.
 
     It is to be looked at anew `after` a time. The user may be written to `until` another one, as
-    far as was told. `unshown` is as in the user's record, and `awaited` what was told as not shown
-    in the account, of users who are known by ids alone.
+    far as was told. `unshown` is as in the user's record, and `awaited` which messages
+    of the account were told of before it is known whose they are.
     """
 
     said: tuple[Any, ...]

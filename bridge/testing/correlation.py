@@ -288,6 +288,36 @@ class CorrelationContract(Suite):
         shown = _messages(entries)[-1]
         assert (shown.key, shown.sender) == (message("a").key, Party(phone=ANNE, user_id=ANNES_ID))
 
+    async def test_deleted_before_it_is_told(self, tmp_path: Path) -> None:
+        """A deletion of nobody's is in the conversation of its message once that comes.
+
+        Over a restart, and where others of that conversation came before, as they mostly have.
+        """
+        told = message("a", user_id=ANNES_ID)
+        alone = Conversation(id=conversation_id("whatsapp", ACCOUNT, "message:a"))
+        deleted = attrs.evolve(
+            told,
+            key=deletion_key("whatsapp", "a"),
+            content=Deletion(message_id="a"),
+            sender=Party(),
+            conversation=alone,
+        )
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            for each in (message("b", user_id=ANNES_ID), message("c", user_id=ANNES_ID), deleted):
+                await journal.append([each])
+            await journal.append([message("d", user_id=ANNES_ID)])
+        journal = self.again(journal, tmp_path)
+        async with journal:
+            counts = [await journal.append([each]) for each in (told, told)]
+            entries = await self.published(journal, 6)
+        notice = entries[4].event
+        assert [count.published for count in counts] == [1, 0]
+        assert isinstance(notice, Notice)
+        assert notice.details == {"from": alone.id, "to": told.conversation.id}
+        assert ids(entries) == ["b", "c", "a", "d", "a"]
+        assert entries[5].lane == entries[0].lane
+
     async def test_told_poorly_alone(self, tmp_path: Path) -> None:
         """Where no full account comes in time, the poor one is published; a late one completes it.
 
