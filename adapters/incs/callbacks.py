@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.adapter.body import read_embedded
-from bridge.adapter.payload import filled, integer, mapping, sole
+from bridge.adapter.payload import filled, integer, mapping, several, sole
 from bridge.adapter.reading import JsonObject, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
@@ -44,6 +44,11 @@ def translate_callback(
     event, message = body.get("event"), body.get("message")
     if type(message) is not dict and message is not None:
         body = {**body, "message": _alone(message)}
+        message = body["message"]
+    if type(message) is list or (type(message) is dict and "entry" in message):
+        bodies = _each(body)
+        if len(bodies) > 1:
+            return [e for each in bodies for e in translate_callback(each, channels, received_at)]
     if type(event) is str and event:
         read = _read_of(event)
     else:
@@ -95,12 +100,40 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
 def _alone(message: JsonValue) -> JsonValue:
     """Return the object in JSON within JSON, as `content` may be, or the only one of an array.
 
-    Several items of WhatsApp become a value.
+    Several items of WhatsApp become a value; other objects stay an array.
     """
     inner = read_embedded(message) if type(message) is str else message
-    if type(inner) is list and len(inner) > 1 and all(map(_is_item, inner)):
-        return _value_of(*inner)
+    if type(inner) is list and len(inner) > 1:
+        if all(map(_is_item, inner)):
+            return _value_of(*inner)
+        return inner if all(type(each) is dict for each in inner) else message
     return sole(inner) or message
+
+
+def _each(body: JsonObject) -> Sequence[JsonObject]:
+    """Return a callback for each object and each change in its message; the first has the rest."""
+    message = body.get("message")
+    objects = message if type(message) is list else [message]
+    parts = [part for each in objects for part in _changes_in(each)]
+    if len(parts) == 1 or not all(type(part) is dict for part in parts):
+        return (body,)
+    bare = {name: body[name] for name in _CALLBACK & body.keys()}
+    return [{**(bare if n else body), "message": part} for n, part in enumerate(parts)]
+
+
+def _changes_in(message: JsonValue) -> Sequence[JsonValue]:
+    """Return a message for each change in Meta's envelope, or the message where there is none."""
+    told = mapping(message)
+    parts: list[JsonValue] = []
+    for entry in several(told.get("entry")):
+        level = mapping(entry)
+        changes = level.get("changes")
+        for n, change in enumerate(changes if type(changes) is list and changes else [changes]):
+            if n:
+                level = {name: level[name] for name in ENTRY & level.keys()}
+            within: JsonValue = {**level, "changes": change} if level else entry
+            parts.append({**({} if parts else told), "entry": [within]})
+    return parts if len(parts) > 1 else [message]
 
 
 def _value_of(*items: JsonValue) -> JsonObject:

@@ -61,6 +61,7 @@ def message_status_update(
             word,
             at=body.get("received_at"),
             error=body.get("error"),
+            resolved=scope.channel != wire.CHANNEL or not channels.is_open(message_id),
         )
     ]
 

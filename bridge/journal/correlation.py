@@ -54,6 +54,7 @@ from bridge.model.keys import (
     message_key,
     shown_key,
     unshown_key,
+    unshown_key_of,
     unshown_prefix,
 )
 
@@ -116,7 +117,7 @@ def first_keys(event: Event) -> Sequence[str]:
         if isinstance(event, StatusChange) and event.id_space == OURS and event.resolved:
             return (event.key, tracks.key_of(event))
         keys = _keys_of(event)
-        return (*keys, about.key_unshown(event)) if type(event) is Message else keys
+        return (*keys, unshown_key_of(event)) if type(event) is Message else keys
     except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
         return ()
 
@@ -196,7 +197,7 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
     ):
         return None
     if message.sender.phone is None and (
-        message.reply_to is not None or ledger.knows(about.key_unshown(message))
+        message.reply_to is not None or ledger.knows(unshown_key_of(message))
     ):
         return None
     lane = message.conversation.id
@@ -239,6 +240,8 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     messages = [event for event in accounts.values() if isinstance(event, Message)]
     if not ledger.knows(message.key):  # only under another name
         message = about.with_unshown(message, ledger)
+    elif any(each.origin is _IMPORTED for each in messages):
+        message = about.of_import(message, ledger)
     whole, _, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
     is_new, published = _told_again(message, whole, tuple(accounts.values()), keys, ledger)
     return is_new, (*before, *published)

@@ -35,7 +35,7 @@ from bridge.model import (
     SystemKind,
 )
 from bridge.model.frozen import builder, evolved
-from bridge.model.keys import folded, shown_key
+from bridge.model.keys import folded, shown_key, unshown_key_of
 
 EventT = TypeVar("EventT", bound=Event)
 
@@ -114,6 +114,8 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
     name = name_by(message.domain, message.channel, first)
     user = ledger.find(name)
     if user is None and party.phone is not None:
+        if party.name is None and ledger.knows(unshown_key_of(message)):
+            return None  # which may tell that it is ours
         # The phone may have been told while the message could not be shown.
         user = _begun(message, first, name, ledger)
     elif type(user) is not User or not _is_as_said(user, first, message):
