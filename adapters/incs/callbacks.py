@@ -21,7 +21,7 @@ from bridge.adapters.incs.statuses import message_status_update, message_status_
 from bridge.adapters.incs.templates import template_update
 from bridge.adapters.rcs import wire as rcs
 from bridge.adapters.rcs.items import translate_item
-from bridge.adapters.whatsapp.envelope import BODY, CHANGE, beside
+from bridge.adapters.whatsapp.envelope import BODY, CHANGE, beside, field_name, translate_other
 from bridge.adapters.whatsapp.messages import FROM
 from bridge.adapters.whatsapp.plain import plain_message
 from bridge.adapters.whatsapp.statuses import RECIPIENT
@@ -94,6 +94,8 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
     if field is not None:
         told = {**body, "message": value}
         return _whatsapp_message(told, value, channels, received_at, field=field, more=more)
+    if more and filled(more[-1]["field"]) is not None:
+        return _whatsapp_change(body, message, channels, received_at, more=more[:-1])
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
 
 
@@ -199,6 +201,35 @@ def _whatsapp_message(
     for level in more:
         events += beside(level, _NOTHING, scope, entry)
     return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
+
+
+def _whatsapp_change(
+    body: JsonObject,
+    message: JsonObject,
+    channels: Channels,
+    received_at: datetime,
+    *,
+    more: Sequence[JsonObject],
+) -> Sequence[Event]:
+    """Translate a change of another field than those of messages, as of a template or an account.
+
+    Raises `Unreadable`.
+    """
+    entry = sole(message.get("entry"))
+    change = sole(entry.get("changes")) or message
+    scope = channels.scope(
+        body,
+        received_at,
+        evidence=_WHATSAPP,
+        channel_id=body.get("channel_id"),
+        business_phone=body.get("business_phone"),
+    )
+    entry = {"time": body.get("received_at"), **entry}
+    events = [*translate_other(field_name(change), change, entry, scope)]
+    events += beside(body, _CALLBACK, scope, entry)
+    for level in more[:-1]:  # what is beside the value is in the change, which is told whole
+        events += beside(level, _NOTHING, scope, entry)
+    return events
 
 
 def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) -> Scope:

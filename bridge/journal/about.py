@@ -170,7 +170,8 @@ def of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
     if other is None or (other.direction is deletion.direction and tells_user(deletion)):
         return deletion
     if other.direction is not _OUTBOUND:
-        return evolved(deletion, sender=other.sender, conversation=other.conversation)
+        sides = {"sender": other.sender, "recipient": other.recipient}
+        return evolved(deletion, **sides, conversation=other.conversation)
     return evolved(
         deletion,
         direction=_OUTBOUND,
@@ -235,7 +236,9 @@ def whose(message: Message, ledger: Ledger) -> str | None:
 
 def _is_of_group(other: Message, message: Message) -> bool:
     """Return whether a message is about one in a group, and does not say that it is there too."""
-    return message.conversation.kind is _DIRECT and other.conversation.kind is not _DIRECT
+    where = message.conversation
+    is_told = where.kind is not _DIRECT and where.provider_id is not None
+    return not is_told and other.conversation.kind is not _DIRECT
 
 
 def time_of(event: Event, ledger: Ledger) -> datetime:

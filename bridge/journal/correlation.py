@@ -272,7 +272,9 @@ def _in_its_conversation(
     if is_remembered or _is_awaited(message, ledger):
         track = tracks.find(message, ledger)
         if track is not None and not is_remembered:  # deleted before it was told
-            is_remembered = tracks.is_placed(track, where)
+            is_remembered = tracks.is_placed(track, where) or (
+                track.user is not None and where.kind is not _GROUP
+            )
             track = track if is_remembered else None
     known_as = about.whose(message, ledger) if track is None else track.user
     conversation, user, joined = users.settle(message, where, ledger, known_as)
@@ -288,8 +290,8 @@ def _in_its_conversation(
         tracks.learn(message, conversation, user, ledger)
         if user is not None:
             about.note_unshown(message, user, ledger)
-        if is_of_status(message) and _is_alone(conversation, user):
-            identity.await_message(message, about.key_of_deleted(message), ledger)
+        if is_of_status(message) and not ledger.knows(key := about.key_of_deleted(message)):
+            identity.await_message(message, key, ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, user, before
@@ -298,11 +300,6 @@ def _in_its_conversation(
 def _is_awaited(message: Message, ledger: Ledger) -> bool:
     keys = [tracks.in_domain(message, each) for each in _alias_keys(message)]
     return identity.is_awaited(message, keys, ledger)
-
-
-def _is_alone(conversation: Conversation, user: User | None) -> bool:
-    """Return whether a conversation is a message's own, since its user or group is not told."""
-    return conversation.provider_id is None if conversation.kind is _GROUP else user is None
 
 
 def _is_remembered(message: Message) -> bool:

@@ -226,7 +226,7 @@ def _begun(message: Message, first: str, name: str, ledger: Ledger) -> User | No
         seen=at,
         identities=identities,
         conversations={account: message.conversation.id},
-        identified=_NEVER if party.user_id is None else {account: party_ids(party)},
+        identified={account: party_ids(party)} if has_ids else _NEVER,
         reply_until=_NEVER if until is None else {account: until.timestamp()},
         owned=_NEVER,
         granted=_NEVER,
@@ -265,6 +265,13 @@ def ids_known(user: User, account: str) -> Ids:
         return found
     told = set(user.identified.values())
     return told.pop() if len(told) == 1 else (None, None)
+
+
+def ids_together(some: Mapping[str, Ids], others: Mapping[str, Ids]) -> Mapping[str, Ids]:
+    """Return the ids by account of two users who turned out to be one."""
+    none: Ids = (None, None)
+    pairs = {each: (some.get(each, none), others.get(each, none)) for each in {**others, **some}}
+    return {each: (a[0] or b[0], a[1] or b[1]) for each, (a, b) in pairs.items()}
 
 
 def with_names(event: EventT, user: User | None) -> EventT:
@@ -337,27 +344,6 @@ def heard(event: Event, user: User, account: str) -> User:
     if account in user.owned or not getattr(event, "owned", True) or type(event) in _WORDS:
         user = terms.told(event, user, account)
     return user
-
-
-def note_terms(event: Event, ledger: Ledger) -> None:
-    """Note the terms that an event tells, which was published before they were remembered."""
-    conversation: Conversation | None = getattr(event, "conversation", None)
-    if conversation is None:
-        return
-    account, at = event.account or "", event.received_at.timestamp()
-    if conversation.kind is not _DIRECT:
-        if getattr(event, "reply_until", None) is not None:
-            open_group(event, conversation, account, at, ledger)
-        return
-    own = ledger.find(name_of(conversation.id)[0])
-    found = [own, *map(ledger.find, names_of(event))]
-    users = [user for user in found if isinstance(user, User)]
-    theirs = [user for user in users if user.conversations.get(account) == conversation.id]
-    # The conversation may have been joined to another; or the phone is somebody else's by now.
-    if not theirs and isinstance(own, User) and own.since <= at:
-        theirs = [own]
-    if theirs and (now := heard(event, theirs[0], account)) is not theirs[0]:
-        ledger.save(now)
 
 
 def open_group(
@@ -451,6 +437,19 @@ def ids_of(party: Party | None) -> Sequence[str]:
     if party is None or (party.user_id is None and party.parent_user_id is None):
         return ()
     return [each for each in (party.user_id, party.parent_user_id) if each]
+
+
+def ids_told(event: Event, party: Party | None, ledger: Ledger) -> Sequence[str]:
+    """Return the ids by which users are told apart.
+
+    That of a parent alone is the user's beside the own one, which is not told; it tells users
+    apart only where it is somebody's already.
+    """
+    ids = ids_of(party)
+    if party is None or party.user_id is not None or not ids:
+        return ids
+    known = ledger.find(name_by(event.domain, event.channel, ids[0]))
+    return ids if isinstance(known, User) else ()
 
 
 def change_of(event: Event) -> System | None:

@@ -821,3 +821,31 @@ def test_a_parent_s_id_beside_a_phone(told_names):
     ids = [attrs.evolve(says(None, "DE.P"), sender=Party(parent_user_id="DE.P"))]
     found = play([*events, *ids, says(None, ANNES_ID), says(ANNE)])
     assert conversations(found) == [of(ANNE)] * 6
+
+
+@given(st.permutations(["phone", "id", "parent", "phone and id", "phone and parent"]))
+def test_three_names_of_one_user(told_names):
+    """Whichever names come together first, all of them lead to one conversation in the end."""
+    shelf, names = Shelf(), {"phone": ANNE, "id": ANNES_ID, "parent": "DE.P"}
+    for told_name in told_names:
+        told = {each: names[each] for each in told_name.split(" and ")}
+        party = Party(
+            phone=told.get("phone"), user_id=told.get("id"), parent_user_id=told.get("parent")
+        )
+        play([attrs.evolve(says(*told.values()), sender=party)], shelf)
+    everybody = [Party(phone=ANNE), Party(user_id=ANNES_ID), Party(parent_user_id="DE.P")]
+    found = play([attrs.evolve(says(ANNE), sender=each) for each in everybody], shelf)
+    assert len(set(conversations(found))) == 1
+    whole = Party(phone=ANNE, user_id=ANNES_ID, parent_user_id="DE.P")
+    assert [each.sender for each in found if isinstance(each, Message)] == [whole] * 3
+
+
+def test_a_phone_of_one_told_with_the_parent_of_another():
+    """A phone whose user has an id of their own is not joined with another id's parent."""
+    shelf = Shelf()
+    other = attrs.evolve(
+        says(None, BERTS_ID), sender=Party(user_id=BERTS_ID, parent_user_id="DE.P")
+    )
+    mixed = attrs.evolve(says(ANNE), sender=Party(phone=ANNE, parent_user_id="DE.P"))
+    found = play([says(ANNE, ANNES_ID), other, mixed, says(None, ANNES_ID)], shelf)
+    assert conversations(found) == [of(ANNE), of(BERTS_ID), of(BERTS_ID), of(ANNE)]
