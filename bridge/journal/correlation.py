@@ -269,7 +269,7 @@ def _in_its_conversation(
         message = about.of_its_user(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)
-    if is_remembered or _is_awaited(message, ledger):
+    if is_remembered or identity.is_awaited(message, _alias_keys(message), ledger):
         track = tracks.find(message, ledger)
         if track is not None and not is_remembered:  # deleted before it was told
             is_remembered = tracks.is_placed(track, where) or (
@@ -295,11 +295,6 @@ def _in_its_conversation(
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, user, before
-
-
-def _is_awaited(message: Message, ledger: Ledger) -> bool:
-    keys = [tracks.in_domain(message, each) for each in _alias_keys(message)]
-    return identity.is_awaited(message, keys, ledger)
 
 
 def _is_remembered(message: Message) -> bool:

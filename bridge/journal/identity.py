@@ -40,7 +40,7 @@ from bridge.model.keys import folded, shown_key, unshown_key_of
 EventT = TypeVar("EventT", bound=Event)
 
 _DAY: Final = 86_400.0
-_MOST_AWAITED: Final = 256  # messages of one account
+_MOST_AWAITED: Final = 256  # messages of one domain
 _WORDS: Final = (Handover, ConsentChange)
 _SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
@@ -160,14 +160,15 @@ def await_message(message: Message, key: str, ledger: Ledger) -> None:
 
 def is_awaited(message: Message, aliases: Sequence[str], ledger: Ledger) -> bool:
     """Return whether a message was told of before; `aliases` are its keys in its id space."""
-    if (awaited := _awaited(message, ledger)) and _short(message.key) in awaited:
-        return True
-    by_number = ledger.find(name_awaited(message.domain, message.id_space)) if aliases else None
-    return type(by_number) is Latest and any(_short(each) in by_number.told for each in aliases)
+    told = _awaited(message, ledger)
+    if not told:
+        return False
+    domain = "" if message.domain is None else f"{message.domain}/"
+    return any(_short(key) in told for key in (message.key, *(domain + each for each in aliases)))
 
 
 def _awaited(message: Message, ledger: Ledger) -> tuple[str, ...]:
-    """Return which messages of a message's account were told of before it is known whose."""
+    """Return which messages of a message's domain were told of before it is known whose."""
     found = ledger.find(name_of_awaited(message))
     return found.told if type(found) is Latest else ()
 
@@ -175,14 +176,9 @@ def _awaited(message: Message, ledger: Ledger) -> tuple[str, ...]:
 def name_of_awaited(message: Message) -> str:
     """Return the name of what is remembered of messages that were told of before.
 
-    Those told as not shown, of users known by ids alone, and those that nobody deleted.
+    Those told as not shown, of users known by ids alone, and those deleted before.
     """
-    return name_awaited(message.domain, message.channel, message.account)
-
-
-def name_awaited(domain: str | None, space: str | None, account: str | None = None) -> str:
-    """Return the name of the same for a channel's account, or a space of ids."""
-    return f"{domain or ''}/awaited/{space or ''}/{account or ''}"
+    return f"{message.domain or ''}/awaited"
 
 
 def _short(key: str) -> str:

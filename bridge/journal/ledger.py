@@ -172,7 +172,7 @@ class Settled:
 
     It is to be looked at anew `after` a time. The user may be written to `until` another one, as
     far as was told. `unshown` is as in the user's record, and `awaited` which messages
-    of the account were told of before it is known whose they are.
+    of the domain were told of before it is known whose they are.
     """
 
     said: tuple[Any, ...]
