@@ -21,6 +21,8 @@ from bridge.adapters.incs.statuses import message_status_update, message_status_
 from bridge.adapters.incs.templates import template_update
 from bridge.adapters.rcs import wire as rcs
 from bridge.adapters.rcs.items import translate_item
+from bridge.adapters.whatsapp.account import TEMPLATE_ID
+from bridge.adapters.whatsapp.calls import CALLS
 from bridge.adapters.whatsapp.envelope import BODY, CHANGE, beside, field_name, translate_other
 from bridge.adapters.whatsapp.messages import FROM
 from bridge.adapters.whatsapp.plain import plain_message
@@ -44,10 +46,7 @@ def translate_callback(
     event, message = body.get("event"), body.get("message")
     if type(message) is not dict and message is not None:
         body = {**body, "message": _alone(message)}
-        message = body["message"]
-    if type(message) is list or (type(message) is dict and "entry" in message):
-        bodies = _each(body)
-        if len(bodies) > 1:
+        if type(body["message"]) is list and len(bodies := _each(body)) > 1:
             return [e for each in bodies for e in translate_callback(each, channels, received_at)]
     if type(event) is str and event:
         read = _read_of(event)
@@ -77,8 +76,11 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
     message = body.get("message")
     if type(message) is not dict:
         message = required_object(body, "message")  # which says what is wrong with it
-    if "messaging_product" in message or not PARTS.isdisjoint(message):
-        return _whatsapp_message(body, message, channels, received_at)
+    if MESSAGES in message or not _is_of_template(message):
+        if "messaging_product" in message or not PARTS.isdisjoint(message):
+            return _whatsapp_message(body, message, channels, received_at)
+    else:
+        message = {"value": message}
     if rcs.is_item(message):
         message = rcs.spelled(message)
         scope = channels.scope(
@@ -90,11 +92,13 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
             agent_id=message.get("agentId"),
         )
         return (translate_item(message, scope, "message"),)
+    if len(bodies := _each(body)) > 1:
+        return [e for each in bodies for e in translate_callback(each, channels, received_at)]
     field, value, more = _inside(message)
     if field is not None:
         told = {**body, "message": value}
         return _whatsapp_message(told, value, channels, received_at, field=field, more=more)
-    if more and filled(more[-1]["field"]) is not None:
+    if more and (field_of(value) or filled(more[-1]["field"])) is not None:
         return _whatsapp_change(body, message, channels, received_at, more=more[:-1])
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
 
@@ -154,17 +158,22 @@ def _inside(message: JsonObject) -> tuple[str | None, JsonObject, Sequence[JsonO
     entry = sole(message.get("entry"))
     change = sole(entry.get("changes")) or message
     value = mapping(change.get("value"))
-    if value:
-        told = change.get("field")
-        field = filled(told)
+    told = change.get("field")
+    field = (filled(told) or "").strip().lower()
+    if value or field:
         levels = ((message, BODY | CHANGE), (entry, ENTRY), (change, CHANGE))
         more = [{name: level[name] for name in level.keys() - known} for level, known in levels]
         if field in FIELDS:
             return field, value, more
-        return field_of(value), value, [*more, {"field": told}]
+        guess = None if field == CALLS else field_of(value)
+        return guess if guess in FIELDS else None, value, [*more, {"field": told}]
     if _is_item(message):
         return MESSAGES, _value_of(message), ()
     return None, message, ()
+
+
+def _is_of_template(value: JsonObject) -> bool:
+    return TEMPLATE_ID in value and field_of(value) is not None
 
 
 def _is_item(value: JsonValue) -> bool:
