@@ -614,13 +614,13 @@ async def test_an_effect_is_not_repeated(make: Make) -> None:
         cursor = await journal.subscribe("crm")
         await journal.append([message("a")])
         (a,) = await read(cursor, 1)
-        async with cursor.transaction(a.event) as connection:
+        async with cursor.transaction(a) as connection:
             assert connection is not None
         await crash(journal)
     async with make() as journal:
         cursor = await journal.subscribe("crm")
         (again,) = await read(cursor, 1)
-        async with cursor.transaction(again.event) as connection:
+        async with cursor.transaction(again) as connection:
             assert connection is None
         await journal.retain()
         assert await journal.database.rows("SELECT count(*) FROM $.done") == [(1,)]
@@ -628,7 +628,7 @@ async def test_an_effect_is_not_repeated(make: Make) -> None:
         await journal.retain()
         assert await journal.database.rows("SELECT count(*) FROM $.done") == [(0,)]
         assert await journal.replay([a.position], "crm") == 1  # an operator may have it again
-        async with cursor.transaction(a.event) as connection:
+        async with cursor.transaction(a) as connection:
             assert connection is not None
 
 
@@ -854,7 +854,7 @@ async def test_a_pooler(make: Make, postgres: PostgresServer) -> None:
             for n in range(20):  # so often that statements would be prepared
                 await one.append([message(f"{n:02}")])
             entries = await read(cursor, 20)
-            async with cursor.transaction(entries[0].event) as connection:
+            async with cursor.transaction(entries[0]) as connection:
                 assert connection is not None
             await cursor.settle(Settlement(position=entries[-1].position))
             (state,) = await one.subscribers()
