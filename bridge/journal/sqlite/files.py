@@ -237,6 +237,10 @@ class Files:
         if (reason := self.watch.lost()) is not None:
             raise JournalError(reason)
 
+    def sync(self) -> None:
+        """Make durable what has been written into the database; blocks. Raises `OSError`."""
+        getattr(os, "fdatasync", os.fsync)(self._descriptor)
+
     def unprotect(self) -> None:
         """Let our own SQLite be the last user, which is about to close."""
         for descriptor, part in ((self._descriptor, SHARED), (self._shm_descriptor, SHM_IN_USE)):

@@ -139,7 +139,7 @@ class Store:
             threads.callback(self._readers.shutdown)
             writer = self._start_writer(files, source, indexes, windows)
             threads.callback(writer.stop)
-            checkpointer = Checkpointer(checkpoints, writer)
+            checkpointer = Checkpointer(checkpoints, writer, sync=files.sync)
             checkpointer.start()
             threads.callback(checkpointer.stop)
             self._cursors.tail.open(writer.last)
