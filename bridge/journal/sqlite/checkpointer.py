@@ -57,8 +57,9 @@ class Checkpointer:
             if self._stopping.is_set():
                 break  # SQLite does the rest when it closes, where it may
             for _ in range(_ROUNDS):
-                self._copy(self._connection)
-                with suppress(OSError):  # of which SQLite is told as well, when it syncs
+                # Whatever is wrong, the writer tells when it copies: a commit may be under way now.
+                with suppress(Exception):  # the thread outlives whatever the disk does
+                    _copy(self._connection)
                     self._sync()
             rest_copied = threading.Event()
             self._writer.put(Chore(partial(self._copy_rest, done=rest_copied)))
@@ -68,13 +69,13 @@ class Checkpointer:
         # Cleared by the writer, so that a log which is about to start over is not due again.
         self._writer.checkpoint_due.clear()
         try:
-            self._copy(connection)
+            _copy(connection)
+        except Exception as error:  # noqa: BLE001 - as in _run
+            # The log only grows meanwhile: appends do not fail for it, and it is tried again.
+            _LOG.warning("a checkpoint failed: %s: %s", type(error).__name__, error)
         finally:
             done.set()
 
-    def _copy(self, connection: apsw.Connection) -> None:
-        try:
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except Exception as error:  # noqa: BLE001 - the thread outlives whatever the disk does
-            # The log only grows meanwhile: appends do not fail for it, and it is tried again.
-            _LOG.warning("a checkpoint failed: %s: %s", type(error).__name__, error)
+
+def _copy(connection: apsw.Connection) -> None:
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
