@@ -66,12 +66,13 @@ class Delivery:
         clock: Clock = SYSTEM_CLOCK,
         gather: float | None = None,
         pauses: Pauses | None = None,
+        in_transactions: bool = False,
     ) -> None:
         self.name = name
         self.new_after = math.inf
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
         self._cursor = cursor
-        self._progress = Progress(cursor)
+        self._progress = Progress(cursor, in_transactions=in_transactions)
         self._function = function
         self._wants = wants
         self._policy = policy

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
@@ -41,6 +42,16 @@ _PREPARE: Final = "PREPARE bridge_take (bigint, smallint, bytea, bytea) AS "
 _PARAMETERS: Final = ("$1", "$2", "$3", "$4")
 # Another connection may do better: to the server that is the primary by now, or with nothing lost.
 _ANOTHER: Final = (errors.ReadOnlySqlTransaction, errors.InvalidSqlStatementName)
+
+
+@attrs.define(eq=False)
+class _Use:
+    """The use of a connection by a subscriber's function, and by the tasks that it has started."""
+
+    is_over: bool = False
+
+
+_use: Final[ContextVar[_Use | None]] = ContextVar("use", default=None)
 
 
 class _Lent(psycopg.AsyncConnection[Row]):
@@ -80,7 +91,7 @@ class _Lent(psycopg.AsyncConnection[Row]):
         """Send statements in one message; return what came of each, up to the first that fails."""
         with ending_within(within, self):
             async with self.lock:
-                return await self.wait(_exchange(self.pgconn, statements.encode()))
+                return await self._wait(_exchange(self.pgconn, statements.encode()))
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
         """See psycopg, which does that with all statements after what may have changed a table."""
@@ -89,9 +100,15 @@ class _Lent(psycopg.AsyncConnection[Row]):
 
     async def wait(self, gen: PQGen[T], *how: Any, **more: Any) -> T:  # noqa: ANN401
         """See psycopg, which does it where it is no mere wait for an answer."""
+        if (use := _use.get()) is not None and use.is_over:
+            gen.close()
+            raise psycopg.ProgrammingError("the transaction has ended")
         if how or more:
             self._watch_no_more()
             return await super().wait(gen, *how, **more)
+        return await self._wait(gen)
+
+    async def _wait(self, gen: PQGen[T]) -> T:
         ready: Any = None
         try:
             while (state := gen.send(ready)) == WAIT_R:
@@ -188,12 +205,16 @@ class Effects:
         begin = partial(self._begin, entry)
         connection, may = await self._database.again(begin, self._database.patience)
         is_handed_over = False
+        use, before = _Use(), _use.get()
+        _use.set(use)
         try:
             yield connection.as_opened() if may else None
             is_handed_over = await self._commit(connection)
         finally:
             if not is_handed_over:
                 await self._end(connection)
+            use.is_over = True
+            _use.set(before)
 
     def _taken(self, entry: _Entry, connection: _Lent) -> str:
         if self._database.pooler:
@@ -244,8 +265,10 @@ class Effects:
 
         Where that cannot begin at once, it has its turn again.
         """
-        if connection.pgconn.transaction_status != TransactionStatus.INTRANS:
-            # A commit would be none, in silence.
+        status = connection.pgconn.transaction_status
+        if status == TransactionStatus.ACTIVE:
+            raise psycopg.ProgrammingError("the rows of a statement were not read to their end")
+        if status != TransactionStatus.INTRANS:  # a commit would be none, in silence
             raise errors.InFailedSqlTransaction(
                 "a statement failed in the transaction, or ended it"
             )
@@ -267,7 +290,10 @@ class Effects:
     async def _end(self, connection: _Lent | None) -> None:
         """Roll back what is not committed, and let somebody else begin."""
         try:
-            if connection is not None and connection.pgconn.transaction_status != _IDLE:
+            status = _IDLE if connection is None else connection.pgconn.transaction_status
+            if connection is not None and status == TransactionStatus.ACTIVE:
+                await connection.close()  # whoever has not read to the end holds its lock
+            elif connection is not None and status != _IDLE:
                 with suppress(psycopg.Error), ending_within(self._database.ends_within, connection):
                     await psycopg.AsyncConnection.rollback(connection)
         finally:

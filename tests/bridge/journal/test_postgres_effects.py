@@ -249,3 +249,36 @@ async def test_what_is_prepared_is_removed(postgres: PostgresServer, how: str) -
     told = (postgres.folder / "log").read_text().removeprefix(log)
     assert how == "DEALLOCATE ALL" or "does not exist" not in told
     assert postgres.sql(f"SELECT count(DISTINCT name), count(*) FROM of_{schema}") == "40|40"
+
+
+async def test_a_task_that_is_left_behind(postgres: PostgresServer) -> None:
+    """What a function has left to run after its end does nothing in the next one's transaction."""
+    postgres.sql("CREATE TABLE after (position bigint)")
+    async with entries(postgres.dsn, "left", 2) as (_, cursor, (a, b)):
+        go_on = asyncio.Event()
+
+        async def later(connection: psycopg.AsyncConnection) -> None:
+            await go_on.wait()
+            await connection.execute("INSERT INTO after VALUES (0)")
+
+        async with cursor.transaction(a) as connection:
+            left = asyncio.create_task(later(connection))
+        async with cursor.transaction(b) as connection:
+            go_on.set()
+            with pytest.raises(psycopg.ProgrammingError, match="has ended"):
+                await left
+            await connection.execute("INSERT INTO after VALUES (%s)", (b.position,))
+    assert postgres.sql("SELECT * FROM after") == f"{b.position}"
+
+
+async def test_rows_that_are_not_read_to_their_end(postgres: PostgresServer) -> None:
+    """A function that ends amid the rows of a statement has failed, and holds nobody up."""
+    async with entries(postgres.dsn, "amid", 2) as (journal, cursor, (a, b)):
+        with pytest.raises(psycopg.ProgrammingError, match="not read to their end"):
+            async with asyncio.timeout(journal.database.patience):
+                async with cursor.transaction(a) as connection:
+                    rows = connection.cursor().stream("SELECT generate_series(1, 100000)")
+                    await anext(rows)
+        async with cursor.transaction(b):
+            pass
+        assert await journal.database.rows("SELECT position FROM $.done") == [(b.position,)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import UTC, datetime
 
 import attrs
@@ -729,9 +730,11 @@ async def test_a_standby_takes_over(make: Make) -> None:
 
 async def test_the_server_stays_away(make: Make) -> None:
     """A server that does not come back costs an append its patience, and is said in words."""
-    with PostgresServer() as server:
+    with PostgresServer() as server, closing(socket.socket()) as place:
         async with make(server, patience=0.5) as journal:
             server.stop("immediate")
+            place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            place.bind(("127.0.0.1", server.port))  # so that no other server listens there
             with pytest.raises(JournalError, match="PostgreSQL"):
                 await journal.append([message("a")])
             with pytest.raises(JournalError, match="PostgreSQL"):
