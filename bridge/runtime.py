@@ -313,6 +313,7 @@ class Bridge(Subscribers, Conversations, Embedded):
                     clock=self._clock,
                     gather=subscriber.gather,
                     pauses=None if subscriber.when_paused else self._pauses,
+                    in_transactions=subscriber.transaction,
                 )
                 if subscriber.name == NAME:
                     self._outbox.dispatch.serve_with(delivery)

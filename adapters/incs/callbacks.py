@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from bridge.adapter import Scope
 from bridge.adapter.body import read_embedded
-from bridge.adapter.payload import filled, integer, mapping, sole
+from bridge.adapter.payload import filled, integer, mapping, several, sole
 from bridge.adapter.reading import JsonObject, required_object
 from bridge.adapters.incs import wire
 from bridge.adapters.incs.channels import Channels
@@ -22,7 +22,9 @@ from bridge.adapters.incs.templates import template_update
 from bridge.adapters.rcs import wire as rcs
 from bridge.adapters.rcs.envelope import held_in
 from bridge.adapters.rcs.items import translate_item
-from bridge.adapters.whatsapp.envelope import BODY, CHANGE, beside
+from bridge.adapters.whatsapp.account import TEMPLATE_ID
+from bridge.adapters.whatsapp.calls import CALLS
+from bridge.adapters.whatsapp.envelope import BODY, CHANGE, beside, field_name, translate_other
 from bridge.adapters.whatsapp.messages import FROM
 from bridge.adapters.whatsapp.plain import plain_message
 from bridge.adapters.whatsapp.statuses import RECIPIENT
@@ -45,6 +47,8 @@ def translate_callback(
     event, message = body.get("event"), body.get("message")
     if type(message) is not dict and message is not None:
         body = {**body, "message": _alone(message)}
+        if type(body["message"]) is list and len(bodies := _each(body)) > 1:
+            return [e for each in bodies for e in translate_callback(each, channels, received_at)]
     if type(event) is str and event:
         read = _read_of(event)
     else:
@@ -73,8 +77,11 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
     message = body.get("message")
     if type(message) is not dict:
         message = required_object(body, "message")  # which says what is wrong with it
-    if "messaging_product" in message or not PARTS.isdisjoint(message):
-        return _whatsapp_message(body, message, channels, received_at)
+    if MESSAGES in message or not _is_of_template(message):
+        if "messaging_product" in message or not PARTS.isdisjoint(message):
+            return _whatsapp_message(body, message, channels, received_at)
+    else:
+        message = {"value": message}
     inner = held_in((mapping(message.get("message")) or message).get("data"))
     if rcs.is_item(inner):  # with Google's envelope around it
         message = inner
@@ -89,22 +96,54 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
             agent_id=message.get("agentId"),
         )
         return (translate_item(message, scope, "message"),)
+    if len(bodies := _each(body)) > 1:
+        return [e for each in bodies for e in translate_callback(each, channels, received_at)]
     field, value, more = _inside(message)
     if field is not None:
         told = {**body, "message": value}
         return _whatsapp_message(told, value, channels, received_at, field=field, more=more)
+    if more and (field_of(value) or filled(more[-1]["field"])) is not None:
+        return _whatsapp_change(body, message, channels, received_at, more=more[:-1])
     raise Unreadable("message", "neither a WhatsApp nor an RCS message")
 
 
 def _alone(message: JsonValue) -> JsonValue:
     """Return the object in JSON within JSON, as `content` may be, or the only one of an array.
 
-    Several items of WhatsApp become a value.
+    Several items of WhatsApp become a value; other objects stay an array.
     """
     inner = read_embedded(message) if type(message) is str else message
-    if type(inner) is list and len(inner) > 1 and all(map(_is_item, inner)):
-        return _value_of(*inner)
+    if type(inner) is list and len(inner) > 1:
+        if all(map(_is_item, inner)):
+            return _value_of(*inner)
+        return inner if all(type(each) is dict for each in inner) else message
     return sole(inner) or message
+
+
+def _each(body: JsonObject) -> Sequence[JsonObject]:
+    """Return a callback for each object and each change in its message; the first has the rest."""
+    message = body.get("message")
+    objects = message if type(message) is list else [message]
+    parts = [part for each in objects for part in _changes_in(each)]
+    if len(parts) == 1 or not all(type(part) is dict for part in parts):
+        return (body,)
+    bare = {name: body[name] for name in _CALLBACK & body.keys()}
+    return [{**(bare if n else body), "message": part} for n, part in enumerate(parts)]
+
+
+def _changes_in(message: JsonValue) -> Sequence[JsonValue]:
+    """Return a message for each change in Meta's envelope, or the message where there is none."""
+    told = mapping(message)
+    parts: list[JsonValue] = []
+    for entry in several(told.get("entry")):
+        level = mapping(entry)
+        changes = level.get("changes")
+        for n, change in enumerate(changes if type(changes) is list and changes else [changes]):
+            if n:
+                level = {name: level[name] for name in ENTRY & level.keys()}
+            within: JsonValue = {**level, "changes": change} if level else entry
+            parts.append({**({} if parts else told), "entry": [within]})
+    return parts if len(parts) > 1 else [message]
 
 
 def _value_of(*items: JsonValue) -> JsonObject:
@@ -123,17 +162,22 @@ def _inside(message: JsonObject) -> tuple[str | None, JsonObject, Sequence[JsonO
     entry = sole(message.get("entry"))
     change = sole(entry.get("changes")) or message
     value = mapping(change.get("value"))
-    if value:
-        told = change.get("field")
-        field = filled(told)
+    told = change.get("field")
+    field = (filled(told) or "").strip().lower()
+    if value or field:
         levels = ((message, BODY | CHANGE), (entry, ENTRY), (change, CHANGE))
         more = [{name: level[name] for name in level.keys() - known} for level, known in levels]
         if field in FIELDS:
             return field, value, more
-        return field_of(value), value, [*more, {"field": told}]
+        guess = None if field == CALLS else field_of(value)
+        return guess if guess in FIELDS else None, value, [*more, {"field": told}]
     if _is_item(message):
         return MESSAGES, _value_of(message), ()
     return None, message, ()
+
+
+def _is_of_template(value: JsonObject) -> bool:
+    return TEMPLATE_ID in value and field_of(value) is not None
 
 
 def _is_item(value: JsonValue) -> bool:
@@ -170,6 +214,35 @@ def _whatsapp_message(
     for level in more:
         events += beside(level, _NOTHING, scope, entry)
     return events or (scope.unrecognized(Unreadable("message", "holds no message")),)
+
+
+def _whatsapp_change(
+    body: JsonObject,
+    message: JsonObject,
+    channels: Channels,
+    received_at: datetime,
+    *,
+    more: Sequence[JsonObject],
+) -> Sequence[Event]:
+    """Translate a change of another field than those of messages, as of a template or an account.
+
+    Raises `Unreadable`.
+    """
+    entry = sole(message.get("entry"))
+    change = sole(entry.get("changes")) or message
+    scope = channels.scope(
+        body,
+        received_at,
+        evidence=_WHATSAPP,
+        channel_id=body.get("channel_id"),
+        business_phone=body.get("business_phone"),
+    )
+    entry = {"time": body.get("received_at"), **entry}
+    events = [*translate_other(field_name(change), change, entry, scope)]
+    events += beside(body, _CALLBACK, scope, entry)
+    for level in more[:-1]:  # what is beside the value is in the change, which is told whole
+        events += beside(level, _NOTHING, scope, entry)
+    return events
 
 
 def _outer_scope(body: JsonObject, channels: Channels, received_at: datetime) -> Scope:

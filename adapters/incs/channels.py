@@ -90,7 +90,8 @@ class Channels:
     """
 
     __slots__ = (
-        *("_by_agent", "_by_id", "_by_phone", "_elsewhere", "_names", "_only", "_remembered"),
+        *("_by_agent", "_by_id", "_by_phone", "_elsewhere", "_is_open", "_names", "_only"),
+        "_remembered",
         *("overtake", "problems", "senders", "settle", "source"),
     )
 
@@ -121,6 +122,7 @@ class Channels:
         }
         others = kinds.keys() - {_WHATSAPP}
         self._elsewhere = min(others) if len(others) == 1 else None
+        self._is_open = len(others) > 1
         # A business has few channels; `typed` tells the number 1 from `true`.
         self._remembered: Callable[..., Known] = lru_cache(maxsize=256, typed=True)(
             self._known_by_short_names
@@ -207,6 +209,10 @@ class Channels:
             return proved
         named = self.known(None, channel_id, business_phone).channel
         return self._elsewhere if named == wire.CHANNEL else None
+
+    def is_open(self, message_id: str) -> bool:
+        """Return whether a callback that names a message alone may be of several channels."""
+        return self._is_open and wire.channel_of(message_id) is None
 
     def known(
         self,

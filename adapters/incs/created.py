@@ -107,7 +107,9 @@ def _message(
     content, reply_to = content_of(message)
     incs_id = identifier(message.get("id"))
     message_id = channel_msg_id or incs_id or ""
-    aliases = () if channel_msg_id is None or incs_id is None else (incs_id,)
+    aliases: tuple[str, ...] = () if channel_msg_id is None or incs_id is None else (incs_id,)
+    if channel_msg_id is not None and aliases and channels.is_open(channel_msg_id):
+        aliases += (channel_msg_id,)  # a status may name it so, and not the channel
     inbound = sides.direction is Direction.INBOUND
     origin = Origin.USER if inbound else _written_by_us(message)
     # No other callback of a user's message on Viber is documented, so nothing fuller comes.

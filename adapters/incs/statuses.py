@@ -37,7 +37,8 @@ def message_status_update(
 ) -> list[StatusChange | Message]:
     """Translate a status that names the channel's message id. Raises `Unreadable`.
 
-    A user's deletion of a message of theirs is told so too, and is a message.
+    Digits are INCS's own number, as no channel's id is. A user's deletion of a message of theirs
+    is told so too, and is a message.
     """
     message_id = required_id(body, "message_id")
     word = filled(body.get("message_status"))
@@ -51,8 +52,12 @@ def message_status_update(
         channel_id=channel_id,
         business_phone=business_phone,
     )
+    is_number = message_id.isdigit() or (
+        scope.channel == wire.CHANNEL and channels.is_open(message_id)
+    )
     if word.strip().lower() == DELETED:
-        return [_deletion(scope, message_id, body.get("received_at"))]
+        space = wire.CHANNEL if is_number else None
+        return [_deletion(scope, message_id, body.get("received_at"), id_space=space)]
     return [
         status_change(
             scope,
@@ -61,6 +66,7 @@ def message_status_update(
             word,
             at=body.get("received_at"),
             error=body.get("error"),
+            resolved=not is_number,
         )
     ]
 

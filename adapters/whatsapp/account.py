@@ -36,6 +36,7 @@ _NAMING: Final = frozenset({"wa_id", "user_id", "parent_user_id", "detail"})
 _NO_REASON: Final = "none"
 GROUPS: Final = "groups"  # what the fields about groups tell of
 PREFERENCES: Final = "user_preferences"
+TEMPLATE_ID: Final = "message_template_id"
 
 
 def _occurred_at(entry: JsonObject, scope: Scope) -> datetime:
@@ -210,6 +211,15 @@ _ANNOUNCED: Final = "correct_category"
 _ANNOUNCEMENT: Final = _Aspect(TemplateAspect.CATEGORY, _ANNOUNCED, "new_category")
 
 
+def template_field_of(value: JsonObject) -> str | None:
+    """Return the field that a value of a template's must have come in; None: it does not tell."""
+    for field, side in TEMPLATE_FIELDS.items():
+        names = (*side.details, _ANNOUNCED) if side.value is None else (side.value,)
+        if any(value.get(name) is not None for name in names):
+            return field
+    return None
+
+
 def translate_template(
     field: str, change: JsonObject, entry: JsonObject, scope: Scope
 ) -> TemplateChange:
@@ -223,7 +233,7 @@ def translate_template(
     )
     if is_announced:
         side = _ANNOUNCEMENT
-    template_id = required_id(change, "value", "message_template_id")
+    template_id = required_id(change, "value", TEMPLATE_ID)
     value = required_text(change, "value", side.value) if side.value is not None else None
     at = filled(entry.get("time"))
     return build.template_change(

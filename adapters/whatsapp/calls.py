@@ -16,13 +16,13 @@ from typing import Final
 import attrs
 
 from bridge.adapter import Scope
-from bridge.adapter.payload import digest, filled, identifier, instant, mapping, several
+from bridge.adapter.payload import digest, filled, identifier, instant, mapping, phone, several
 from bridge.adapter.reading import JsonObject
 from bridge.adapters.whatsapp.capabilities import WINDOW
 from bridge.adapters.whatsapp.cards import Cards
 from bridge.adapters.whatsapp.wire import identity_of, party
 from bridge.model import JsonValue, Notice
-from bridge.model.keys import event_key
+from bridge.model.keys import event_key, folded
 
 CALLS: Final = "calls"
 CALL: Final = "call"
@@ -60,7 +60,12 @@ def with_caller(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
         return notice
     name, item = items[0][0], mapping(items[0][1])
     notice = _named(notice, name, item)
-    by_user = (filled(item.get("direction")) or "").lower() == _BY_USER
+    direction = filled(item.get("direction"))
+    by_user = (
+        _is_to(_business(value, scope), item)
+        if direction is None
+        else direction.lower() == _BY_USER
+    )
     whose = "recipient" if name != CALLS else "from" if by_user else "to"
     number = item.get("recipient_id" if name != CALLS else whose)
     ids = (item.get(f"{whose}_user_id"), item.get(f"{whose}_parent_user_id"))
@@ -77,6 +82,17 @@ def with_caller(notice: Notice, value: JsonObject, scope: Scope) -> Notice:
         conversation=scope.conversation(identity),
         reply_until=None if opened is None else opened + WINDOW.open,
     )
+
+
+def _business(value: JsonObject, scope: Scope) -> str | None:
+    displayed = phone(mapping(value.get("metadata")).get("display_phone_number"))
+    return scope.business.phone or displayed
+
+
+def _is_to(business: str | None, item: JsonObject) -> bool:
+    """Return whether a call goes to the business, where no direction is told."""
+    called = phone(item.get("to"))
+    return called is not None and business is not None and folded(called) == folded(business)
 
 
 def _named(notice: Notice, name: str, item: JsonObject) -> Notice:

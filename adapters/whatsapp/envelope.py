@@ -8,7 +8,7 @@ where a change concerns all of its numbers (templates, reviews, alerts).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ def _with_array(entry: JsonValue) -> JsonValue:
     return {**mapping(entry), "changes": [changes]} if type(changes) is dict else entry
 
 
-def _field(change: JsonObject) -> str:
+def field_name(change: JsonObject) -> str:
     """Return the field of a change, in any case, or the one of its value. Raises `Unreadable`."""
     field = change.get("field")
     if field in (None, ""):
@@ -122,16 +122,23 @@ def _field(change: JsonObject) -> str:
 
 def _translate_change(
     change: JsonObject, entry: JsonObject, scope: Scope, steps: tuple[Step, ...]
-) -> list[Event]:
-    field = _field(change)
+) -> Sequence[Event]:
+    field = field_name(change)
     scope = _number_scope(change.get("value"), scope)
     if field in FIELDS:
         value = required_object(change, "value")
         events = translate_value(value, scope, (*steps, "value"), field)
         return [*events, *beside(change, CHANGE, scope, entry)]
+    return translate_other(field, change, entry, scope)
+
+
+def translate_other(
+    field: str, change: JsonObject, entry: JsonObject, scope: Scope
+) -> Sequence[Event]:
+    """Translate a change whose value is not read part by part. Raises `Unreadable`."""
     if field in TEMPLATE_FIELDS:
         return [translate_template(field, change, entry, scope)]
-    return [*translate_notices(field, change, entry, scope)]
+    return translate_notices(field, change, entry, scope)
 
 
 def beside(

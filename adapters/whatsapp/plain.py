@@ -78,7 +78,9 @@ def plain_message(
         metadata = parts["metadata"]
         if len(metadata) != _PAIR or "messaging_product" not in value:
             return None
-        if "phone_number_id" not in metadata or "display_phone_number" not in metadata:
+        if type(metadata["phone_number_id"]) is not str:
+            return None
+        if type(metadata["display_phone_number"]) is not str:
             return None
         occurred_at = unix_times[item["timestamp"]]
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -77,6 +77,8 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
     conversation = None
     if group_id is not None:
         conversation = scope.group(group_id)
+    elif is_of_group and (own_id := identifier(item.get("id"))) is not None:
+        conversation = scope.group_of(own_id)
     elif identity is not None:
         conversation = scope.conversation(identity)
     occurred_at = instant(item.get("timestamp"))
@@ -105,7 +107,7 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
             message_id=message_id,
             direction=Direction.INBOUND,
             origin=Origin.USER,
-            conversation=value.conversation(recipient, number, group_id, message_id),
+            conversation=conversation or scope.conversation(f"message:{message_id}"),
             sender=recipient,
             recipient=value.business,
             content=build.deletion(message_id=message_id),
@@ -121,7 +123,7 @@ def translate_status(item: JsonObject, value: ValueContext) -> StatusChange | Me
             scope.channel,
             message_id,
             status,
-            participant=identity if group_id is not None else None,
+            participant=identity if is_of_group else None,
             provider_status=word,
         ),
         occurred_at=occurred_at or scope.received_at,

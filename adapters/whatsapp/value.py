@@ -21,7 +21,9 @@ from bridge.adapter.reading import JsonObject, read_each
 from bridge.adapters.whatsapp.account import (
     GROUPS,
     PREFERENCES,
+    TEMPLATE_ID,
     of_group,
+    template_field_of,
     translate_preference,
     translate_user_id,
 )
@@ -88,6 +90,8 @@ def field_of(value: JsonValue) -> str | None:
         return HANDOVERS
     if value.get(_HISTORY):
         return _HISTORY
+    if TEMPLATE_ID in value:
+        return template_field_of(value)
     return None if _ITEMS.isdisjoint(value) else MESSAGES
 
 

@@ -160,6 +160,13 @@ class Scope:
             provider_id=group_id if provider_id is None else provider_id,
         )
 
+    def group_of(self, message_id: str) -> Conversation:
+        """Return the conversation of a message that went to a group of which nothing is told."""
+        return conversation(
+            id=group_conversation_id(self.channel, self.account, f"message:{message_id}"),
+            kind=ConversationKind.GROUP,
+        )
+
     def notice(
         self,
         topic: str,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from bridge.settings import DeliverySettings
+
+if TYPE_CHECKING:
+    from bridge.journal.protocol import Entry
 
 
 @attrs.frozen
@@ -33,14 +36,14 @@ NEW: Final = Attempt(is_new=True)
 
 @attrs.define
 class Turn:
-    """An attempt that is under way: of which subscriber, with which event.
+    """An attempt that is under way: of which subscriber, with which entry.
 
     `request_id` names the callback that brought the event, where that is remembered. `sent` counts
     what the subscriber has sent for the event so far.
     """
 
     subscriber: str
-    key: str
+    entry: Entry
     attempt: Attempt = FIRST
     request_id: int | str | None = None
     sent: int = 0
@@ -48,7 +51,7 @@ class Turn:
     def next_key(self) -> str:
         """Return what names the next intent: the same one whenever the event is given again."""
         self.sent += 1
-        return f"{self.subscriber}/{self.key}/{self.sent}"
+        return f"{self.subscriber}/{self.entry.event.key}/{self.sent}"
 
 
 turn: Final[ContextVar[Turn | None]] = ContextVar("turn", default=None)

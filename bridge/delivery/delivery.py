@@ -66,12 +66,13 @@ class Delivery:
         clock: Clock = SYSTEM_CLOCK,
         gather: float | None = None,
         pauses: Pauses | None = None,
+        in_transactions: bool = False,
     ) -> None:
         self.name = name
         self.new_after = math.inf
         self._who = f"receiver {name}" if is_plain else f"subscriber {name}"
         self._cursor = cursor
-        self._progress = Progress(cursor)
+        self._progress = Progress(cursor, in_transactions=in_transactions)
         self._function = function
         self._wants = wants
         self._policy = policy
@@ -345,7 +346,7 @@ class Delivery:
         elif lane is None:
             self._taken = entry
             try:
-                running = self._runner.begin(entry.event, self._first(entry))
+                running = self._runner.begin(entry, self._first(entry))
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
                 self._after(self._lane_with(entry), entry, error)
             else:
@@ -391,7 +392,7 @@ class Delivery:
             return
         entry = lane.entries[0]
         try:
-            running = self._runner.begin(entry.event, self._first(entry))
+            running = self._runner.begin(entry, self._first(entry))
         except BaseException as error:  # noqa: BLE001 - as in _take
             self._after(lane, entry, error)
         else:

@@ -166,7 +166,7 @@ class Holding:
         rest = partial(self.progress.rest, held.entry)
         self.progress.work_on(held.entry)
         try:
-            error, context = await self.runner.run(held.entry.event, which, overdue=rest)
+            error, context = await self.runner.run(held.entry, which, overdue=rest)
         finally:
             rest()
         if self.gathered is not None:

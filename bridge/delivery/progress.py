@@ -13,6 +13,7 @@ from bridge.errors import JournalError
 from bridge.journal.protocol import Cursor, Entry, Held, Settlement
 
 _EVERY: Final = 0.02  # seconds; what a kill repeats also depends on the journal
+_LAZILY: Final = 0.1  # seconds; where the journal knows by itself what is not to be repeated
 _SKIPPED: Final = 0.1  # seconds; what is only passed over may be so again
 
 
@@ -31,10 +32,12 @@ class Progress:
     Entries are taken in the journal's order and settled in any: everything before the first one
     that is still under way counts as done. `changed` is set when there is something to tell.
     `under_way` has the entries that are taken and not settled, by their positions the bytes of
-    JSON of each, and `size` is the sum of these.
+    JSON of each, and `size` is the sum of these. It is told less often where entries are taken
+    in transactions, with which the journal notes that.
     """
 
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: Cursor, *, in_transactions: bool = False) -> None:
+        self._every = _LAZILY if in_transactions else _EVERY
         self.taken_up_to = cursor.position
         self.changed: Final = asyncio.Event()
         self._cursor = cursor
@@ -108,7 +111,7 @@ class Progress:
             # At once where that has taken long enough: functions may block the loop.
             if (seconds := next_at - time()) > 0:
                 await asyncio.sleep(seconds)
-            next_at = time() + _EVERY
+            next_at = time() + self._every
             try:
                 await self.save()
             except JournalError as error:

@@ -31,6 +31,7 @@ from bridge.delivery.attempt import Attempt, Turn, request_id, turn
 from bridge.delivery.functions import is_async
 from bridge.delivery.pauses import Pauses
 from bridge.delivery.threads import Threads
+from bridge.journal.protocol import Entry
 from bridge.model import Event
 from bridge.observer import UNWATCHED, AttemptDetails, Observers, Result
 from bridge.process.forked import end_child, forks
@@ -135,20 +136,20 @@ class Runner:
             for task in left:
                 cast("_Coroutine", task.get_coro()).leave()
 
-    def begin(self, event: Event, which: Attempt) -> Running | None:
+    def begin(self, entry: Entry, which: Attempt) -> Running | None:
         """Run the function until it waits; return what is under way, or None where it has ended.
 
         The caller sets `ended` on what is returned. Raises whatever the function raises.
         """
         if forks.count != self._forks:  # forked by a callback of somebody's, before this one
             end_child(self._name)
-        pauses = self._pauses
+        event, pauses = entry.event, self._pauses
         if pauses and pauses.paused and not which.replayed and pauses.covers(event):
             return None
         context = self.context = self._context.copy()
-        key, request_id_of = event.key, self._request_id_of
-        called = None if request_id_of is None else request_id_of(key)
-        context.run(_set_turn, Turn(self._subscriber, key, which, called))
+        request_id_of = self._request_id_of
+        called = None if request_id_of is None else request_id_of(event.key)
+        context.run(_set_turn, Turn(self._subscriber, entry, which, called))
         watch = self._observers.attempt
         if not watch:
             return self._begin(context, event)
@@ -175,7 +176,7 @@ class Runner:
         return running
 
     async def run(
-        self, event: Event, which: Attempt, *, overdue: Callable[[], None]
+        self, entry: Entry, which: Attempt, *, overdue: Callable[[], None]
     ) -> tuple[BaseException | None, Context]:
         """Run the function to its end; return what it raised, and the context of the attempt.
 
@@ -189,7 +190,7 @@ class Runner:
 
         def begin() -> None:
             try:
-                running = self.begin(event, which)
+                running = self.begin(entry, which)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the function's
                 ended(error)
             else:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
+from bridge.delivery.attempt import turn
 from bridge.errors import ConfigurationError
 from bridge.journal.protocol import Cursor, TransactionalCursor
 from bridge.model import Event
@@ -25,7 +26,9 @@ def in_transaction(
 
     @wraps(function)
     async def take(event: Event) -> None:
-        async with cursor.transaction(event) as connection:
+        under_way = turn.get()
+        assert under_way is not None  # noqa: S101 - delivery calls this
+        async with cursor.transaction(under_way.entry) as connection:
             if connection is not None:
                 await function(event, connection)
 

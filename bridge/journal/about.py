@@ -6,7 +6,7 @@ Some messages are about another message, or name it, and do not say themselves w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import attrs
@@ -15,12 +15,25 @@ from bridge.journal import tracks
 from bridge.journal.identity import await_under_phone, name_by
 from bridge.journal.ledger import Ledger, User
 from bridge.journal.telling import is_of_status, together
-from bridge.model import ConversationKind, Deletion, Direction, Edit, Event, Message, Reaction
+from bridge.model import (
+    ConversationKind,
+    Deletion,
+    Direction,
+    Edit,
+    Event,
+    Media,
+    Message,
+    Origin,
+    Reaction,
+)
 from bridge.model.frozen import changer, evolved
-from bridge.model.keys import deletion_key, message_key, shown_key, unshown_key
+from bridge.model.keys import deletion_key, message_key, shown_key, unshown_key_of
 
 _OUTBOUND: Final = Direction.OUTBOUND
 _DIRECT: Final = ConversationKind.DIRECT
+_IMPORTED: Final = Origin.HISTORY
+_BEFORE_IMPORT: Final = timedelta(hours=1)
+"""How long before its placeholder in an import a message was written that is not told live."""
 _MOST_UNSHOWN: Final = 8  # of one user
 _MOST_COMPLETIONS: Final = 8  # of one event
 _awaiting: Final[Callable[..., User]] = changer(User, "unshown")
@@ -64,10 +77,10 @@ def of_what_is_deleted(deletion: Message, ledger: Ledger) -> tuple[Message, Sequ
     return deletion, [tracks.in_domain(deletion, key) for key in keys]
 
 
-def key_unshown(message: Message) -> str:
-    """Return the key of what could not be shown of a message."""
-    domain = "" if message.domain is None else f"{message.domain}/"
-    return f"{domain}{unshown_key(message.key.removeprefix(domain))}"
+def key_of_deleted(deletion: Message) -> str:
+    """Return the key of the message that was deleted, by the id that is told."""
+    space = deletion.id_space or deletion.channel
+    return tracks.in_domain(deletion, message_key(space, deletion.message_id))
 
 
 def latest(key: str, ledger: Ledger) -> tuple[Event | None, str | None]:
@@ -103,17 +116,17 @@ def note_unshown(message: Message, user: User, ledger: Ledger) -> None:
 
 def with_unshown(message: Message, ledger: Ledger) -> Message:
     """Return a message with what was known of it when it was published as not shown."""
-    other = latest(key_unshown(message), ledger)[0] if shown_key(message) is None else None
+    other = latest(unshown_key_of(message), ledger)[0] if shown_key(message) is None else None
     if not isinstance(other, Message):
         return message
     if other.direction is not message.direction:
-        if tells_user(message):
+        if tells_user(message) and message.sender.phone != (other.sender.phone or ""):
             return message
-        # Whoever wrote what names nobody was told by what could not be shown.
+        # Whoever wrote what names nobody, or no recipient, was told by what could not be shown.
         sides = {"sender": other.sender, "recipient": other.recipient}
         message = evolved(message, direction=other.direction, **sides)
     return evolved(
-        together(message, other),
+        together(_of_import(message, other), other),
         completes=None,
         newly_owned=None,
         newly_live=None,
@@ -122,6 +135,26 @@ def with_unshown(message: Message, ledger: Ledger) -> Message:
         occurred_at=message.occurred_at,
         received_at=message.received_at,
     )
+
+
+def of_import(message: Message, ledger: Ledger) -> Message:
+    """Return a message as one that was imported, if its placeholder was."""
+    other = latest(unshown_key_of(message), ledger)[0]
+    return _of_import(message, other) if isinstance(other, Message) else message
+
+
+def _of_import(message: Message, placeholder: Message) -> Message:
+    """Return what an import told first by its placeholder as imported, whatever tells it now.
+
+    It was written well before the import, and its file is given out since now.
+    """
+    written, content = message.occurred_at, message.content
+    if placeholder.origin is not _IMPORTED or written > placeholder.received_at - _BEFORE_IMPORT:
+        return message
+    if type(content) is Media and content.expires_at is not None and message.origin != _IMPORTED:
+        given_out_until = content.expires_at + (message.received_at - written)
+        content = attrs.evolve(content, expires_at=given_out_until)
+    return evolved(message, origin=_IMPORTED, reply_until=None, content=content)
 
 
 def of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
@@ -137,7 +170,8 @@ def of_its_author(deletion: Message, about: str, ledger: Ledger) -> Message:
     if other is None or (other.direction is deletion.direction and tells_user(deletion)):
         return deletion
     if other.direction is not _OUTBOUND:
-        return evolved(deletion, sender=other.sender, conversation=other.conversation)
+        sides = {"sender": other.sender, "recipient": other.recipient}
+        return evolved(deletion, **sides, conversation=other.conversation)
     return evolved(
         deletion,
         direction=_OUTBOUND,
@@ -202,7 +236,9 @@ def whose(message: Message, ledger: Ledger) -> str | None:
 
 def _is_of_group(other: Message, message: Message) -> bool:
     """Return whether a message is about one in a group, and does not say that it is there too."""
-    return message.conversation.kind is _DIRECT and other.conversation.kind is not _DIRECT
+    where = message.conversation
+    is_told = where.kind is not _DIRECT and where.provider_id is not None
+    return not is_told and other.conversation.kind is not _DIRECT
 
 
 def time_of(event: Event, ledger: Ledger) -> datetime:

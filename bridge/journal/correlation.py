@@ -21,13 +21,14 @@ from bridge.journal import about, changes, identity, ours, tracks, untimed, user
 from bridge.journal.lanes import lane_of
 from bridge.journal.ledger import Ledger, Track, User
 from bridge.journal.query import JOINED
-from bridge.journal.telling import is_more, is_told, together, told_of_status
+from bridge.journal.telling import is_more, is_of_status, is_told, together, told_of_status
 from bridge.journal.users import Joined
 from bridge.journal.waiting import Published
 from bridge.model import (
     Choice,
     ConsentChange,
     Conversation,
+    ConversationKind,
     Deletion,
     Direction,
     Edit,
@@ -53,6 +54,7 @@ from bridge.model.keys import (
     message_key,
     shown_key,
     unshown_key,
+    unshown_key_of,
     unshown_prefix,
 )
 
@@ -63,6 +65,7 @@ Something new may have to wait, and something known may end the waiting of other
 """
 
 _DUPLICATE: Final[Decision] = (False, ())
+_GROUP: Final = ConversationKind.GROUP
 _OUTBOUND: Final = Direction.OUTBOUND
 _IMPORTED: Final = Origin.HISTORY
 _USUAL: Final = frozenset({Text, Media, Choice})  # also of what may have been told not shown
@@ -96,7 +99,7 @@ def correlate(event: Event, ledger: Ledger) -> Decision:
         before = _join(event, joined, ledger) if joined else ()
         if isinstance(event, ConsentChange | Handover) and user is not None:
             event, names = changes.of_user(event, user, ledger)
-        event = identity.with_phone(evolved(event, conversation=conversation), user)
+        event = identity.with_names(evolved(event, conversation=conversation), user)
     new = untimed.follow(event, ledger)
     if new is None:
         return False, before
@@ -114,7 +117,7 @@ def first_keys(event: Event) -> Sequence[str]:
         if isinstance(event, StatusChange) and event.id_space == OURS and event.resolved:
             return (event.key, tracks.key_of(event))
         keys = _keys_of(event)
-        return (*keys, about.key_unshown(event)) if type(event) is Message else keys
+        return (*keys, unshown_key_of(event)) if type(event) is Message else keys
     except Exception:  # noqa: BLE001 - a third party's event; `correlate` says what is wrong
         return ()
 
@@ -140,9 +143,7 @@ def _names_of(event: Event) -> Sequence[str]:
     if type(event) is Message:
         if not names or _is_remembered(event):
             return (*names, *tracks.names_of(event))
-        if len(names) == 1 and event.sender.phone is not None:
-            names.append(identity.name_of_awaited(event))
-        return names
+        return (*names, identity.name_of_awaited(event))
     if isinstance(event, StatusChange):
         ours = tracks.names_of_ours(event) if event.id_space is None else ()  # else among those
         return (*names, *tracks.names_of(event), *ours)
@@ -196,7 +197,7 @@ def _usual(message: Message, ledger: Ledger) -> Decision | None:
     ):
         return None
     if message.sender.phone is None and (
-        message.reply_to is not None or ledger.knows(about.key_unshown(message))
+        message.reply_to is not None or ledger.knows(unshown_key_of(message))
     ):
         return None
     lane = message.conversation.id
@@ -222,7 +223,7 @@ def _message(message: Message, ledger: Ledger) -> Decision:
                 return _message(whole, ledger)
             keys = _keys_of(whole)
         message, user, before = _in_its_conversation(whole, ledger)
-        message = identity.with_phone(message, user)
+        message = identity.with_names(message, user)
         names = (*keys, *others)
         published = waiting.publish_or_wait(message, names, ledger, settle=message.settle)
         return True, (*before, *published) if before else published
@@ -239,6 +240,8 @@ def _message(message: Message, ledger: Ledger) -> Decision:
     messages = [event for event in accounts.values() if isinstance(event, Message)]
     if not ledger.knows(message.key):  # only under another name
         message = about.with_unshown(message, ledger)
+    elif any(each.origin is _IMPORTED for each in messages):
+        message = about.of_import(message, ledger)
     whole, _, before = _in_its_conversation(reduce(together, (*messages, message)), ledger)
     is_new, published = _told_again(message, whole, tuple(accounts.values()), keys, ledger)
     return is_new, (*before, *published)
@@ -266,22 +269,29 @@ def _in_its_conversation(
         message = about.of_its_user(message, ledger)
     where, track = message.conversation, None
     is_remembered = _is_remembered(message)
-    if is_remembered:
+    if is_remembered or identity.is_awaited(message, _alias_keys(message), ledger):
         track = tracks.find(message, ledger)
+        if track is not None and not is_remembered:  # deleted before it was told
+            is_remembered = tracks.is_placed(track, where) or (
+                track.user is not None and where.kind is not _GROUP
+            )
+            track = track if is_remembered else None
     known_as = about.whose(message, ledger) if track is None else track.user
     conversation, user, joined = users.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
-        if track is not None:
+        if track is not None and not (where.kind is _GROUP and tracks.is_placed(track, where)):
             where = track.conversation or where
             conversation, user, joined = users.settle(message, where, ledger, track.user)
-    elif track is not None:
+    if track is not None:
         joined = (*joined, *_named_now(track, message, conversation))
     before = _join(message, joined, ledger) if joined else ()
     if is_remembered:
         tracks.learn(message, conversation, user, ledger)
         if user is not None:
             about.note_unshown(message, user, ledger)
+        if is_of_status(message) and not ledger.knows(key := about.key_of_deleted(message)):
+            identity.await_message(message, key, ledger)
     if conversation is not message.conversation:
         message = _moved(message, conversation)
     return message, user, before
@@ -289,7 +299,11 @@ def _in_its_conversation(
 
 def _is_remembered(message: Message) -> bool:
     """Return whether a message has a track: what may be told of it without its user."""
-    return message.direction is _OUTBOUND or type(message.content) is Unsupported
+    return (
+        message.direction is _OUTBOUND
+        or type(message.content) is Unsupported
+        or is_of_status(message)
+    )
 
 
 def _told_again(
@@ -356,13 +370,12 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
         before = (*before, *_message(early, ledger)[1])
     track = tracks.track_of(change, ledger)
     conversation = track.conversation or change.conversation
-    if tracks.is_of_nobody(track):
-        conversation = change.conversation or track.conversation
+    if tracks.is_placed(track, change.conversation):
+        conversation = change.conversation
     user: User | None = None
     if conversation is not None:
         conversation, user, joined = users.settle(change, conversation, ledger, track.user)
-        if user is not None:
-            joined = (*joined, *_named_now(track, change, conversation))
+        joined = (*joined, *_named_now(track, change, conversation))
         before = (*before, *_join(change, joined, ledger)) if joined else before
     change, keys, track = tracks.observe(change, track, conversation, user)
     for key in keys:
@@ -370,7 +383,7 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
             is_new, published = _status_again(change, key, ledger)
             return is_new, (*before, *published)
     ledger.save(track)
-    change = identity.with_phone(change, user)
+    change = identity.with_names(change, user)
     return True, (*before, *waiting.publish_or_wait(change, (change.key,), ledger))
 
 
@@ -391,9 +404,9 @@ def _status_again(change: StatusChange, key: str, ledger: Ledger) -> Decision:
 
 
 def _named_now(track: Track, event: Event, conversation: Conversation) -> Sequence[Joined]:
-    """Return the conversation of a message of nobody's as one that ends: its user is told now."""
+    """Return the conversation that a message had alone as one that ends, once it is placed."""
     where = track.conversation
-    if where is None or not tracks.is_of_nobody(track) or where.id == conversation.id:
+    if where is None or not tracks.is_placed(track, conversation) or where.id == conversation.id:
         return ()
     return ((event.account or "", where.id, conversation.id),)
 

@@ -13,7 +13,7 @@ import attrs
 from bridge.errors import CodecError, JournalError
 from bridge.journal.correlation import correlate
 from bridge.journal.erasure import Subject, leave_numbers
-from bridge.journal.identity import note_terms
+from bridge.journal.hindsight import note_terms_of
 from bridge.journal.overlay import Overlay
 from bridge.journal.waiting import Published, release, withdraw
 from bridge.model import Event
@@ -153,7 +153,7 @@ def decide(
                 publish(freed)
     for event in append.past:
         with reading():
-            note_terms(event, ledger)
+            note_terms_of(event, ledger)
     ledger.learn(append.learned)
     for event in append.events:
         with reading():

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from bridge.journal import terms
-from bridge.journal.ledger import Latest, Ledger, Settled, User, opened
+from bridge.journal.ledger import Ids, Latest, Ledger, Settled, User, opened
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -35,12 +35,12 @@ from bridge.model import (
     SystemKind,
 )
 from bridge.model.frozen import builder, evolved
-from bridge.model.keys import folded, shown_key
+from bridge.model.keys import folded, shown_key, unshown_key_of
 
 EventT = TypeVar("EventT", bound=Event)
 
 _DAY: Final = 86_400.0
-_MOST_AWAITED: Final = 256  # messages of one account
+_MOST_AWAITED: Final = 256  # messages of one domain
 _WORDS: Final = (Handover, ConsentChange)
 _SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
@@ -108,13 +108,14 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
     first, where = party.phone or party.user_id, message.conversation
     if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
         return None
-    has_ids = party.user_id is not None or party.parent_user_id is not None
-    awaited = () if has_ids else _awaited(message, ledger)
+    awaited = _awaited(message, ledger)
     if awaited and _short(message.key) in awaited:
-        return None  # it may be shown now
+        return None  # it may be shown now, or have been deleted already
     name = name_by(message.domain, message.channel, first)
     user = ledger.find(name)
     if user is None and party.phone is not None:
+        if party.name is None and ledger.knows(unshown_key_of(message)):
+            return None  # which may tell that it is ours
         # The phone may have been told while the message could not be shown.
         user = _begun(message, first, name, ledger)
     elif type(user) is not User or not _is_as_said(user, first, message):
@@ -145,22 +146,39 @@ def await_under_phone(message: Message, user: User, ledger: Ledger) -> None:
         or message.conversation.kind is not _DIRECT
     ):
         return
+    await_message(message, shown_key(message) or "", ledger)
+
+
+def await_message(message: Message, key: str, ledger: Ledger) -> None:
+    """Note that the message with a key may come, of which another message has told before."""
     name, at = name_of_awaited(message), message.received_at.timestamp()
-    told, key = _awaited(message, ledger), _short(shown_key(message) or "")
-    if key not in told:
-        ledger.save(Latest(name=name, at=at, key="", told=(*told, key)[-_MOST_AWAITED:]))
+    told, short = _awaited(message, ledger), _short(key)
+    if short not in told:
+        ledger.save(Latest(name=name, at=at, key="", told=(*told, short)[-_MOST_AWAITED:]))
         ledger.unsettle(None)  # whichever conversation it will be in
 
 
+def is_awaited(message: Message, aliases: Sequence[str], ledger: Ledger) -> bool:
+    """Return whether a message was told of before; `aliases` are its keys in its id space."""
+    told = _awaited(message, ledger)
+    if not told:
+        return False
+    domain = "" if message.domain is None else f"{message.domain}/"
+    return any(_short(key) in told for key in (message.key, *(domain + each for each in aliases)))
+
+
 def _awaited(message: Message, ledger: Ledger) -> tuple[str, ...]:
-    """Return what was told as not shown in a message's account, of users known by ids alone."""
+    """Return which messages of a message's domain were told of before it is known whose."""
     found = ledger.find(name_of_awaited(message))
     return found.told if type(found) is Latest else ()
 
 
 def name_of_awaited(message: Message) -> str:
-    """Return the name of what is remembered of messages of users who are known by ids alone."""
-    return f"{message.domain or ''}/awaited/{message.channel}/{message.account or ''}"
+    """Return the name of what is remembered of messages that were told of before.
+
+    Those told as not shown, of users known by ids alone, and those deleted before.
+    """
+    return f"{message.domain or ''}/awaited"
 
 
 def _short(key: str) -> str:
@@ -175,9 +193,11 @@ def _is_as_said(user: User, first: str, message: Message) -> bool:
         and first in user.identities
         and first not in user.left
         and (
-            (party.user_id is None and party.parent_user_id is None)
-            or (account in user.identified and _has_both(user, party))
+            not user.identified
+            if party.user_id is None and party.parent_user_id is None
+            else account in user.identified and _has_both(user, party)
         )
+        and _with_ids(party, user, account) is party
     )
 
 
@@ -202,7 +222,7 @@ def _begun(message: Message, first: str, name: str, ledger: Ledger) -> User | No
         seen=at,
         identities=identities,
         conversations={account: message.conversation.id},
-        identified=() if party.user_id is None else (account,),
+        identified={account: party_ids(party)} if has_ids else _NEVER,
         reply_until=_NEVER if until is None else {account: until.timestamp()},
         owned=_NEVER,
         granted=_NEVER,
@@ -229,31 +249,75 @@ def phone_of(user: User) -> str | None:
     return phones[0] if len({folded(each) for each in phones}) == 1 else None
 
 
-def with_phone(event: EventT, user: User | None) -> EventT:
-    """Return an event whose party has the phone that its user is known by.
+def party_ids(party: Party | None) -> Ids:
+    """Return the ids that a party tells."""
+    return (None, None) if party is None else (party.user_id, party.parent_user_id)
+
+
+def ids_known(user: User, account: str) -> Ids:
+    """Return the ids that a user is known by in an account, or in all that know any."""
+    found = user.identified.get(account)
+    if found is not None:
+        return found
+    told = set(user.identified.values())
+    return told.pop() if len(told) == 1 else (None, None)
+
+
+def ids_together(some: Mapping[str, Ids], others: Mapping[str, Ids]) -> Mapping[str, Ids]:
+    """Return the ids by account of two users who turned out to be one."""
+    none: Ids = (None, None)
+    pairs = {each: (some.get(each, none), others.get(each, none)) for each in {**others, **some}}
+    return {each: (a[0] or b[0], a[1] or b[1]) for each, (a, b) in pairs.items()}
+
+
+def with_names(event: EventT, user: User | None) -> EventT:
+    """Return an event whose party has the phone and the ids that its user is known by.
 
     A party that is somebody else than the user stays as it is, and so does one whom we write to,
     by the name that was chosen.
     """
     party = user_of(event)
-    if user is None or party is None or party.phone is not None:
+    if user is None or party is None or getattr(event, "intent", None) is not None:
         return event
-    told = [each for each in (party.user_id, party.parent_user_id) if each]
-    is_theirs = any(each in user.identities for each in told) if told else type(event) is Message
-    phone = phone_of(user) if is_theirs and getattr(event, "intent", None) is None else None
-    if phone is None:
+    named = party
+    if party.phone is None:
+        told = ids_of(party)
+        if not (any(map(user.identities.__contains__, told)) if told else type(event) is Message):
+            return event
+        if (phone := phone_of(user)) is not None:
+            named = attrs.evolve(party, phone=phone)
+    elif party.phone not in user.identities or party.phone in user.left:
+        return event
+    named = _with_ids(named, user, event.account or "")
+    if named is party:
         return event
     name = next(each for each in _SIDES if getattr(event, each, None) is party)
-    return evolved(event, **{name: attrs.evolve(party, phone=phone)})
+    return evolved(event, **{name: named})
 
 
-def is_known(change: StatusChange, name: str, where: Conversation, ledger: Ledger) -> bool:
-    """Return whether a user is known by the phone that a status tells, in a direct conversation.
+def _with_ids(party: Party, user: User, account: str) -> Party:
+    """Return a party of a user with the ids that the user is known by, unless it tells others."""
+    if not user.identified:
+        return party
+    user_id, parent = ids_known(user, account)
+    if (
+        (party.user_id or user_id) != user_id
+        or (party.parent_user_id or parent) != parent
+        or (user_id, parent) == party_ids(party)
+    ):
+        return party
+    return attrs.evolve(party, user_id=user_id, parent_user_id=parent)
 
-    The user is the one of that name, of whom `settle` would learn nothing.
+
+def known_recipient(
+    change: StatusChange, name: str, where: Conversation, ledger: Ledger
+) -> User | None:
+    """Return the user of that name, if known by the phone that a status tells.
+
+    In a direct conversation: `settle` would learn nothing of the user. None leaves it to that.
     """
     user, account, party = ledger.find(name), change.account or "", change.recipient
-    return (
+    is_known = (
         type(user) is User
         and user.name == name
         and party is not None
@@ -263,6 +327,7 @@ def is_known(change: StatusChange, name: str, where: Conversation, ledger: Ledge
         and account not in user.owned
         and change.received_at.timestamp() <= user.seen + _DAY
     )
+    return user if is_known and type(user) is User else None
 
 
 def heard(event: Event, user: User, account: str) -> User:
@@ -275,27 +340,6 @@ def heard(event: Event, user: User, account: str) -> User:
     if account in user.owned or not getattr(event, "owned", True) or type(event) in _WORDS:
         user = terms.told(event, user, account)
     return user
-
-
-def note_terms(event: Event, ledger: Ledger) -> None:
-    """Note the terms that an event tells, which was published before they were remembered."""
-    conversation: Conversation | None = getattr(event, "conversation", None)
-    if conversation is None:
-        return
-    account, at = event.account or "", event.received_at.timestamp()
-    if conversation.kind is not _DIRECT:
-        if getattr(event, "reply_until", None) is not None:
-            open_group(event, conversation, account, at, ledger)
-        return
-    own = ledger.find(name_of(conversation.id)[0])
-    found = [own, *map(ledger.find, names_of(event))]
-    users = [user for user in found if isinstance(user, User)]
-    theirs = [user for user in users if user.conversations.get(account) == conversation.id]
-    # The conversation may have been joined to another; or the phone is somebody else's by now.
-    if not theirs and isinstance(own, User) and own.since <= at:
-        theirs = [own]
-    if theirs and (now := heard(event, theirs[0], account)) is not theirs[0]:
-        ledger.save(now)
 
 
 def open_group(
@@ -311,7 +355,7 @@ def open_group(
             seen=at,
             identities=(),
             conversations=_NOWHERE,
-            identified=(),
+            identified=_NEVER,
             reply_until=_NEVER,
             owned=_NEVER,
             granted=_NEVER,
@@ -389,6 +433,19 @@ def ids_of(party: Party | None) -> Sequence[str]:
     if party is None or (party.user_id is None and party.parent_user_id is None):
         return ()
     return [each for each in (party.user_id, party.parent_user_id) if each]
+
+
+def ids_told(event: Event, party: Party | None, ledger: Ledger) -> Sequence[str]:
+    """Return the ids by which users are told apart.
+
+    That of a parent alone is the user's beside the own one, which is not told; it tells users
+    apart only where it is somebody's already.
+    """
+    ids = ids_of(party)
+    if party is None or party.user_id is not None or not ids:
+        return ids
+    known = ledger.find(name_by(event.domain, event.channel, ids[0]))
+    return ids if isinstance(known, User) else ()
 
 
 def change_of(event: Event) -> System | None:

@@ -62,6 +62,8 @@ class Track:
     correlation: str | None = None
 
 
+Ids: TypeAlias = tuple[str | None, str | None]
+"""A user id and that of its parent, each None where it is not told."""
 Word: TypeAlias = Sequence[Any]
 """What was told, true or false, and when that was so, in seconds by the provider's clock."""
 
@@ -75,7 +77,7 @@ class User:
     user, and of one within the last day that did. `identities` are the phones and user ids as
     providers wrote them, the first one first. `conversations` holds the id of the user's
     conversation by account: the one under which the user was first known there. `identified`
-    are the accounts to which a user id has been told that is still the user's. `left` are phones
+    holds, by account, the ids last told there that are still the user's. `left` are phones
     that the user has no more, or may not have, since a change of number or id was told: with the
     provider's time of a change that says so, and None where one leaves it open.
 
@@ -90,7 +92,7 @@ class User:
     seen: float
     identities: tuple[str, ...]
     conversations: Mapping[str, str]
-    identified: tuple[str, ...]
+    identified: Mapping[str, Ids]
     reply_until: Mapping[str, float]
     owned: Mapping[str, Word]
     granted: Mapping[str, Word]
@@ -169,8 +171,8 @@ class Settled:
     """That messages of a conversation which say this of their user are that `user`'s, at `place`.
 
     It is to be looked at anew `after` a time. The user may be written to `until` another one, as
-    far as was told. `unshown` is as in the user's record, and `awaited` what was told as not shown
-    in the account, of users who are known by ids alone.
+    far as was told. `unshown` is as in the user's record, and `awaited` which messages
+    of the domain were told of before it is known whose they are.
     """
 
     said: tuple[Any, ...]
@@ -305,7 +307,7 @@ def decode_record(data: bytes) -> Record:
             seen=found["seen"],
             identities=tuple(found["identities"]),
             conversations=found["conversations"],
-            identified=tuple(found["identified"]),
+            identified=_identified(found["identified"]),
             reply_until=found.get("reply_until", _NONE),
             owned=_words(found.get("owned")),
             granted=_words(found.get("granted")),
@@ -343,6 +345,13 @@ def decode_record(data: bytes) -> Record:
 
 def _words(told: Mapping[str, Word] | None) -> Mapping[str, Word]:
     return {account: tuple(word) for account, word in told.items()} if told else _NONE
+
+
+def _identified(told: Mapping[str, Sequence[str | None]] | Sequence[str]) -> Mapping[str, Ids]:
+    """Read the ids of a user by account; an earlier version kept the accounts alone."""
+    if isinstance(told, Mapping):
+        return {account: (ids[0], ids[1]) for account, ids in told.items()}
+    return dict.fromkeys(told, (None, None))
 
 
 def _left(told: Mapping[str, float | None] | Sequence[str] | None) -> Mapping[str, float | None]:

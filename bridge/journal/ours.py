@@ -100,12 +100,13 @@ def answered(change: StatusChange, ledger: Ledger) -> Sequence[Published] | None
     if not isinstance(track, Track) or track.name != own or track.user is None:
         return None
     where = track.conversation
+    if where is None or where.kind is not _DIRECT:
+        return None
+    user = identity.known_recipient(change, track.user, where, ledger)
     if (
-        where is None
-        or where.kind is not _DIRECT
+        user is None
         or track.standing
         or track.observed
-        or not identity.is_known(change, track.user, where, ledger)
         or ledger.knows(key)
         or ledger.find(name) is not None
         or ledger.queue(where.id) is not None
@@ -124,7 +125,7 @@ def answered(change: StatusChange, ledger: Ledger) -> Sequence[Published] | None
     ledger.tie(own, track)
     ledger.save(track)
     change = _told(
-        change,
+        identity.with_names(change, user),
         conversation=where,
         correlation=track.correlation or change.correlation,
         advanced=True,

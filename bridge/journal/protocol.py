@@ -477,10 +477,10 @@ class SharedJournal(Protocol):
 class TransactionalCursor(Protocol):
     """A cursor of a journal in a database that subscribers may write to themselves."""
 
-    def transaction(self, event: Event) -> AbstractAsyncContextManager[Any]:
+    def transaction(self, entry: Entry) -> AbstractAsyncContextManager[Any]:
         """Give a connection in a transaction, which commits what is done and that it was done.
 
-        None instead of a connection says that the event was taken before, or is another process's
+        None instead of a connection says that the entry was taken before, or is another process's
         now. An exception in the block rolls everything back.
         """
         ...

@@ -134,10 +134,17 @@ def own_id(message: Message, alias: str, ledger: Ledger) -> str | None:
     return track.message_id if isinstance(track, Track) else None
 
 
-def is_of_nobody(track: Track) -> bool:
-    """Return whether a message was told without its user, so that it has a conversation alone."""
-    where = track.conversation
-    return track.user is None and where is not None and where.kind is _DIRECT
+def is_placed(track: Track, where: Conversation | None) -> bool:
+    """Return whether a message that had a conversation alone belongs to this one.
+
+    It was told without its user, or as one to a group without that group.
+    """
+    own = track.conversation
+    if own is None or where is None or track.user is not None:
+        return False
+    if own.kind is _DIRECT:
+        return True
+    return own.provider_id is None and where.kind is _GROUP and where.id != own.id
 
 
 def learn(
@@ -153,7 +160,7 @@ def learn(
         known,
         message.channel if known.name == name else known.channel,
         message.account or known.account,
-        where if known.conversation is None or is_of_nobody(known) else known.conversation,
+        where if known.conversation is None or is_placed(known, where) else known.conversation,
         user.name
         if user is not None and where is not None and where.kind is _DIRECT
         else known.user,
@@ -249,7 +256,8 @@ def observe(
         whose = user.name
     standing = track.standing if current is None else {**track.standing, participants[0]: current}
     is_of_group = where is not None and where.kind is _GROUP
-    if is_of_group if track.conversation is None else whose is not None and is_of_nobody(track):
+    is_placed_now = (is_of_group or whose is not None) and is_placed(track, where)
+    if is_of_group if track.conversation is None else is_placed_now:
         track = attrs.evolve(track, conversation=where)
     return observed, keys, _moved_on(track, whose, standing, observations)
 

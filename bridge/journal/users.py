@@ -17,19 +17,23 @@ from bridge.journal.identity import (
     heard,
     identities_of,
     identity_in,
+    ids_known,
     ids_of,
+    ids_together,
+    ids_told,
     left_at,
     name_before,
     name_by,
     name_of,
     name_of_former,
     open_group,
+    party_ids,
     phones_after,
     phones_before,
     phones_of,
     user_of,
 )
-from bridge.journal.ledger import Ledger, User
+from bridge.journal.ledger import Ids, Ledger, User
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -56,7 +60,6 @@ _MOST_IDENTITIES: Final = 32  # of one user; further ones are users of their own
 _DIRECT: Final = ConversationKind.DIRECT
 _INBOUND: Final = Direction.INBOUND
 _on_terms: Final = changer(User, "reply_until", "owned", "granted")
-_NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _moved: Final = changer(Conversation, "id")
 _new_user: Final = builder(User)
@@ -94,7 +97,7 @@ def settle(
         and (not user.left or party is None or party.phone not in user.left)
         and (type(event) is not Message or type(event.content) is not System)
     ):  # seldom
-        ids = _ids_told(event, party, ledger)
+        ids = ids_told(event, party, ledger)
         told = _told(event=event, identities=identities, ids=ids, account=account, at=at)
         direct = conversation if is_direct else None
         if user is None and known_as is None and len(identities) == 1:  # nobody had the name
@@ -198,14 +201,14 @@ class _Told:
 
     def begin(self, name: str, direct: Conversation | None, ledger: Ledger) -> User:
         """Return the record of somebody who is not known yet, under this name."""
-        is_identified = bool(self.ids) and change_of(self.event) is None
+        is_identified = any(party_ids(user_of(self.event))) and change_of(self.event) is None
         user = _new_user(
             name=name,
             since=self.at,
             seen=self.at,
             identities=tuple(self.identities[:_MOST_IDENTITIES]),
-            conversations=_NOWHERE if direct is None else {self.account: direct.id},
-            identified=(self.account,) if is_identified else (),
+            conversations=_NEVER if direct is None else {self.account: direct.id},
+            identified={self.account: self._ids_of(_NEVER)} if is_identified else _NEVER,
             reply_until=_NEVER,
             owned=_NEVER,
             granted=_NEVER,
@@ -231,7 +234,7 @@ class _Told:
                 user,
                 identities=_together(user.identities, other.identities),
                 conversations={**other.conversations, **user.conversations},
-                identified=_together(user.identified, other.identified),
+                identified=ids_together(user.identified, other.identified),
                 left={**other.left, **user.left},
                 unshown=_together(other.unshown, user.unshown),
             )
@@ -256,7 +259,7 @@ class _Told:
         if any(each in user.identities for each in self.ids):
             return False
         if self.ids and self.account in user.identified:
-            return True
+            return self._has_other_ids(user, owners)
         if any(left_at(each, identity) is not None for each in owners):
             return True
         gone = left_at(user, self.identities[0]) if self.identities else None
@@ -265,6 +268,17 @@ class _Told:
             and self._occurred_at > gone
             and (bool(self.ids) or _is_by_user(self.event))
         )
+
+    def _has_other_ids(self, user: User, owners: Sequence[User]) -> bool:
+        """Return whether a user's own id or that of its parent is another than is told.
+
+        Only one of them may be told now, and the other one before.
+        """
+        known, told = user.identified[self.account], party_ids(user_of(self.event))
+        for each in owners:
+            own, parent = ids_known(each, self.account)
+            told = (told[0] or own, told[1] or parent)
+        return not any(known) or any(a and b and a != b for a, b in zip(known, told, strict=True))
 
     def _had_before(self, user: User, phone: str, change: System) -> bool:
         """Return whether a user had a phone before somebody else changed to it."""
@@ -339,10 +353,11 @@ class _Told:
             conversations = {**conversations, self.account: self._own(direct, user, ledger)}
         change = change_of(self.event)
         if change is not None:
-            if not self._tells_new_id(change, user):
-                identified = tuple(each for each in identified if each != self.account)
-        elif self.ids:
-            identified = _together(identified, (self.account,))
+            identified = {a: each for a, each in identified.items() if a != self.account}
+            if self.account in user.identified and self._tells_new_id(change, user):
+                identified[self.account] = self._ids_of(user.identified, change.after)
+        elif any(party_ids(user_of(self.event))):
+            identified = {**identified, self.account: self._ids_of(identified)}
         identities = _together(user.identities, self.identities)
         user = _learned(
             user,
@@ -354,6 +369,12 @@ class _Told:
         )
         self._save(user, ledger)
         return user
+
+    def _ids_of(self, before: Mapping[str, Ids], party: Party | None = None) -> Ids:
+        """Return the ids by which the user goes from now on in the account."""
+        told = party_ids(user_of(self.event) if party is None else party)
+        user_id, parent = before.get(self.account, (None, None))
+        return told[0] or user_id, told[1] or parent
 
     def _own(self, direct: Conversation, user: User, ledger: Ledger) -> str:
         """Return the id of a user's conversation, which is not that of who had the phone before."""
@@ -417,19 +438,6 @@ class _Told:
 _told: Final = builder(_Told)
 
 
-def _ids_told(event: Event, party: Party | None, ledger: Ledger) -> Sequence[str]:
-    """Return the ids by which users are told apart.
-
-    That of a parent alone is the user's beside the own one, which is not told; it tells users
-    apart only where it is somebody's already.
-    """
-    ids = ids_of(party)
-    if party is None or party.user_id is not None or not ids:
-        return ids
-    known = ledger.find(name_by(event.domain, event.channel, ids[0]))
-    return ids if isinstance(known, User) else ()
-
-
 def _late(
     event: Event, identity: str, user: User, conversation: Conversation, ledger: Ledger
 ) -> tuple[Conversation, User, Sequence[Joined]] | None:
@@ -484,9 +492,8 @@ def _is_answer(event: Event) -> bool:
 
 def _is_by_user(event: Event) -> bool:
     """Return whether an event is something that the user did."""
-    if type(event) is Message:
-        return event.direction is _INBOUND
-    return isinstance(event, ConsentChange | Typing)
+    by_user = type(event) is Message and event.direction is _INBOUND
+    return by_user or isinstance(event, ConsentChange | Typing)
 
 
 def _together(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:

@@ -96,6 +96,12 @@ def unshown_key(key: str) -> str:
     return f"{_UNSHOWN}{key}"
 
 
+def unshown_key_of(message: Message) -> str:
+    """Return the key of what could not be shown of a message that is shown."""
+    domain = "" if message.domain is None else f"{message.domain}/"
+    return f"{domain}{_UNSHOWN}{message.key.removeprefix(domain)}"
+
+
 def shown_key(event: Event) -> str | None:
     """Return the key of the message that an event is in the place of; None for any other event."""
     domain = "" if event.domain is None else f"{event.domain}/"

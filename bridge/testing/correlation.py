@@ -244,6 +244,21 @@ class CorrelationContract(Suite):
         assert (second.key, second.content, second.completes) == (full.key, full.content, None)
         assert second.aliases == ("9001",)
 
+    async def test_every_name_that_is_known(self, tmp_path: Path) -> None:
+        """A user's phone and id that were told together are told with either, over a restart."""
+        both, journal = Party(phone=ANNE, user_id=ANNES_ID), self.make_journal(tmp_path)
+        async with journal:
+            for each in (message("a"), message("b", user_id=ANNES_ID), message("c")):
+                await journal.append([each])
+            await journal.append([message("d", phone="", user_id=ANNES_ID)])
+        journal = self.again(journal, tmp_path)
+        async with journal:
+            for each in (message("e"), message("f", phone="", user_id=ANNES_ID), message("g")):
+                await journal.append([each])
+            entries = await self.published(journal, 7)
+        senders = [each.sender for each in _messages(entries)]
+        assert senders == [Party(phone=ANNE), *[both] * 6]
+
     async def test_not_shown_under_an_id_and_shown_under_a_phone(self, tmp_path: Path) -> None:
         """That a message has one id ties its user's names, over a restart, and it is told whole."""
         hidden = message("a", phone="", user_id=ANNES_ID)
@@ -272,6 +287,36 @@ class CorrelationContract(Suite):
             entries = await self.published(journal, 4)
         shown = _messages(entries)[-1]
         assert (shown.key, shown.sender) == (message("a").key, Party(phone=ANNE, user_id=ANNES_ID))
+
+    async def test_deleted_before_it_is_told(self, tmp_path: Path) -> None:
+        """A deletion of nobody's is in the conversation of its message once that comes.
+
+        Over a restart, and where others of that conversation came before, as they mostly have.
+        """
+        told = message("a", user_id=ANNES_ID)
+        alone = Conversation(id=conversation_id("whatsapp", ACCOUNT, "message:a"))
+        deleted = attrs.evolve(
+            told,
+            key=deletion_key("whatsapp", "a"),
+            content=Deletion(message_id="a"),
+            sender=Party(),
+            conversation=alone,
+        )
+        journal = self.make_journal(tmp_path)
+        async with journal:
+            for each in (message("b", user_id=ANNES_ID), message("c", user_id=ANNES_ID), deleted):
+                await journal.append([each])
+            await journal.append([message("d", user_id=ANNES_ID)])
+        journal = self.again(journal, tmp_path)
+        async with journal:
+            counts = [await journal.append([each]) for each in (told, told)]
+            entries = await self.published(journal, 6)
+        notice = entries[4].event
+        assert [count.published for count in counts] == [1, 0]
+        assert isinstance(notice, Notice)
+        assert notice.details == {"from": alone.id, "to": told.conversation.id}
+        assert ids(entries) == ["b", "c", "a", "d", "a"]
+        assert entries[5].lane == entries[0].lane
 
     async def test_told_poorly_alone(self, tmp_path: Path) -> None:
         """Where no full account comes in time, the poor one is published; a late one completes it.

@@ -149,6 +149,30 @@ def test_a_deletion(bodies):
         assert (last.direction, last.sender.name) == ("inbound", "Mara")
 
 
+BY_PHONE: Final = change("messages", messages=[TEXT])
+DELETIONS: Final = [
+    change("messages", statuses=[{"id": "wamid.A", "status": "deleted", "timestamp": AT, **names}])
+    for names in ({}, {"recipient_user_id": USER_ID}, {"recipient_id": USER})
+]
+
+
+@given(orders([BY_PHONE, *DELETIONS]))
+def test_a_deletion_and_its_message(bodies):
+    """Both are in one conversation in the end, whoever the deletion names and whenever it comes."""
+    found = told(_WHATSAPP, [*bodies, BY_PHONE])
+    goes_on = {each.details["from"]: each.details["to"] for each in found if type(each) is Notice}
+
+    def last(conversation: str) -> str:
+        while conversation in goes_on:
+            conversation = goes_on[conversation]
+        return conversation
+
+    messages = [each for each in found if isinstance(each, Message)]
+    assert len({last(each.conversation.id) for each in messages}) == 1
+    firsts = [type(each.content) is Deletion for each in messages if each.completes is None]
+    assert sorted(firsts) == [False, *[True] * any(body in DELETIONS for body in bodies)]
+
+
 IMPORTED: Final = {**TEXT, "history_context": {"status": "READ"}}
 IMPORT: Final = wrapped(history=[{"threads": [{"id": USER, "messages": [IMPORTED]}]}])
 

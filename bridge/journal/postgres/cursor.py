@@ -11,10 +11,8 @@ import attrs
 
 from bridge.errors import JournalError
 from bridge.journal.lanes import lane_bytes, partition_of
-from bridge.journal.overlay import digest
 from bridge.journal.postgres.database import Connection
 from bridge.journal.protocol import Entry, Held, Settlement
-from bridge.model import Event
 
 if TYPE_CHECKING:
     from bridge.journal.postgres.journal import PostgresJournal
@@ -56,6 +54,7 @@ class SubscriberCursor:
         self.reached = 0
         self.at_work: Final[dict[int, str]] = {}
         self._journal = journal
+        self._me = _literal(name.encode()), _literal(journal.owner.encode())
         self._position = 0
         self._open: dict[int, int] = {}  # the partition by position, in the order of reading
 
@@ -234,11 +233,13 @@ class SubscriberCursor:
             raise JournalError("another process serves the conversation now")
         return None if partition is None or (partition.leaving and not is_under_way) else partition
 
-    def transaction(self, event: Event) -> AbstractAsyncContextManager[Connection | None]:
+    def transaction(self, entry: Entry) -> AbstractAsyncContextManager[Connection | None]:
         """See `TransactionalCursor.transaction`."""
-        # In letters that mean the same whatever is set on the connection.
-        key, name = digest(event.key).hex(), self.name.encode().hex()
-        return self._journal.effects.begun_with(
-            f"SELECT {self._journal.database.qualified('$.take')}(decode('{key}', 'hex'), "
-            f"convert_from(decode('{name}', 'hex'), 'UTF8'), '{self._journal.owner}')"
+        return self._journal.effects.taking(
+            (str(entry.position), str(self._partition_of(entry.lane)), *self._me)
         )
+
+
+def _literal(data: bytes) -> str:
+    """Return bytes as SQL that means the same whatever is set on the connection."""
+    return rf"E'\\x{data.hex()}'"

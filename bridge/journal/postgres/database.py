@@ -39,8 +39,12 @@ HEAD_IS_EMPTY: Final = (
 _NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it, and `look` reads it
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
 ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
-# What a later try may do better: the server is away, restarts, has no room, or is a standby now.
-_PASSING: Final = (psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction)
+# What a later try may do better: the server is away, restarts, has no room, or is a standby now;
+# or another connection, of which nobody has removed what was prepared on it.
+_PASSING: Final = (
+    *(psycopg.OperationalError, psycopg.InterfaceError),
+    *(errors.ReadOnlySqlTransaction, errors.InvalidSqlStatementName),
+)
 # Where a process stops with a transaction open, others wait for it no longer than ten seconds. How
 # long a statement may take is said here for each use, and a plan that was made while a table was
 # empty, and is kept while it grows, must use its index.

@@ -6,8 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import attrs
 import psycopg
@@ -30,6 +31,27 @@ _FAILED: Final = ExecStatus.FATAL_ERROR
 _AFRESH: Final = "RESET SESSION AUTHORIZATION; RESET ALL; BEGIN; COMMIT; BEGIN; "
 # Who has committed is told so at most this late, where the next one has to wait to begin.
 _SOON: Final = "SET LOCAL lock_timeout = '100ms'; {}; RESET lock_timeout"
+# Take an entry for a subscriber in the transaction with its effects, once, by the process that
+# serves its lane. A claim of the partition waits for the transaction.
+_TAKE: Final = """
+INSERT INTO $.done SELECT subscriber, partition, {} FROM $.cursors WHERE partition = {}
+AND subscriber = convert_from({}, 'UTF8') AND owner = convert_from({}, 'UTF8')
+FOR KEY SHARE ON CONFLICT DO NOTHING
+"""
+_PREPARE: Final = "PREPARE bridge_take (bigint, smallint, bytea, bytea) AS "
+_PARAMETERS: Final = ("$1", "$2", "$3", "$4")
+# Another connection may do better: to the server that is the primary by now, or with nothing lost.
+_ANOTHER: Final = (errors.ReadOnlySqlTransaction, errors.InvalidSqlStatementName)
+
+
+@attrs.define(eq=False)
+class _Use:
+    """The use of a connection by a subscriber's function, and by the tasks that it has started."""
+
+    is_over: bool = False
+
+
+_use: Final[ContextVar[_Use | None]] = ContextVar("use", default=None)
 
 
 class _Lent(psycopg.AsyncConnection[Row]):
@@ -39,6 +61,8 @@ class _Lent(psycopg.AsyncConnection[Row]):
     with each wait takes longer than the rest of it.
     """
 
+    takes = False
+    """Whether it has the statement that takes an entry."""
     _watched = -1
     _coming: asyncio.Future[None] | None = None
 
@@ -67,13 +91,24 @@ class _Lent(psycopg.AsyncConnection[Row]):
         """Send statements in one message; return what came of each, up to the first that fails."""
         with ending_within(within, self):
             async with self.lock:
-                return await self.wait(_exchange(self.pgconn, statements.encode()))
+                return await self._wait(_exchange(self.pgconn, statements.encode()))
+
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        """See psycopg, which does that with all statements after what may have changed a table."""
+        self.takes = self.takes and name is not None
+        return super()._deallocate(name)
 
     async def wait(self, gen: PQGen[T], *how: Any, **more: Any) -> T:  # noqa: ANN401
         """See psycopg, which does it where it is no mere wait for an answer."""
+        if (use := _use.get()) is not None and use.is_over:
+            gen.close()
+            raise psycopg.ProgrammingError("the transaction has ended")
         if how or more:
             self._watch_no_more()
             return await super().wait(gen, *how, **more)
+        return await self._wait(gen)
+
+    async def _wait(self, gen: PQGen[T]) -> T:
         ready: Any = None
         try:
             while (state := gen.send(ready)) == WAIT_R:
@@ -128,11 +163,14 @@ def _exchange(pgconn: PGconn, statements: bytes) -> PQGen[list[PGresult]]:
     return results
 
 
+_Entry: TypeAlias = tuple[str, str, str, str]
+
+
 @attrs.frozen(eq=False)
 class _Turn:
     """Somebody who waits to begin: for leave to open a connection, or for one that has begun."""
 
-    first: str
+    entry: _Entry
     come: asyncio.Future[tuple[_Lent, bool] | None]
 
 
@@ -149,6 +187,7 @@ class Effects:
         self._free = most
         self._idle: list[_Lent] = []
         self._waiting: deque[_Turn] = deque()
+        self._take = database.qualified(_TAKE)
 
     async def aclose(self) -> None:
         """Close all connections that nobody uses."""
@@ -157,42 +196,54 @@ class Effects:
             await connection.close()
 
     @asynccontextmanager
-    async def begun_with(self, first: str) -> AsyncIterator[_Lent | None]:
-        """Give a connection in a transaction that begins with a statement.
+    async def taking(self, entry: _Entry) -> AsyncIterator[_Lent | None]:
+        """Give a connection in a transaction that takes an entry.
 
-        None where that returns false. Both are tried again for a passing reason.
+        That is its position and partition, for whom and by whom, all as SQL. None where it was
+        taken, or another process serves its lane. Both are tried again for a passing reason.
         """
-        begin = partial(self._begin, first)
+        begin = partial(self._begin, entry)
         connection, may = await self._database.again(begin, self._database.patience)
         is_handed_over = False
+        use, before = _Use(), _use.get()
+        _use.set(use)
         try:
             yield connection.as_opened() if may else None
             is_handed_over = await self._commit(connection)
         finally:
             if not is_handed_over:
                 await self._end(connection)
+            use.is_over = True
+            _use.set(before)
 
-    async def _begin(self, first: str) -> tuple[_Lent, bool]:
+    def _taken(self, entry: _Entry, connection: _Lent) -> str:
+        if self._database.pooler:
+            return self._take.format(*entry)
+        prepare = "" if connection.takes else f"{_PREPARE}{self._take.format(*_PARAMETERS)}; "
+        connection.takes = True
+        return f"{prepare}EXECUTE bridge_take ({', '.join(entry)})"
+
+    async def _begin(self, entry: _Entry) -> tuple[_Lent, bool]:
         if self._free:
             self._free -= 1
-        elif (begun := await self._turn(first)) is not None:
+        elif (begun := await self._turn(entry)) is not None:
             return begun
         connection = None
         try:
             with telling():
                 connection = self._idle.pop() if self._idle else await self._database.open(_Lent)
-                results = await connection.tell(_AFRESH + first, self._database.ends_within)
+                statements = _AFRESH + self._taken(entry, connection)
+                results = await connection.tell(statements, self._database.ends_within)
                 _check(results[-1])
-                return connection, results[-1].get_value(0, 0) == b"t"
+                return connection, results[-1].command_tuples == 1
         except BaseException as error:
-            is_read_only = isinstance(error.__cause__, errors.ReadOnlySqlTransaction)
-            if connection is not None and is_read_only:
-                await connection.close()  # another server may be the primary by now
+            if connection is not None and isinstance(error.__cause__, _ANOTHER):
+                await connection.close()
             await self._end(connection)
             raise
 
-    async def _turn(self, first: str) -> tuple[_Lent, bool] | None:
-        turn = _Turn(first, asyncio.get_running_loop().create_future())
+    async def _turn(self, entry: _Entry) -> tuple[_Lent, bool] | None:
+        turn = _Turn(entry, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
         try:
             return await turn.come
@@ -214,19 +265,23 @@ class Effects:
 
         Where that cannot begin at once, it has its turn again.
         """
-        if connection.pgconn.transaction_status != TransactionStatus.INTRANS:
-            # A commit would be none, in silence.
+        status = connection.pgconn.transaction_status
+        if status == TransactionStatus.ACTIVE:
+            raise psycopg.ProgrammingError("the rows of a statement were not read to their end")
+        if status != TransactionStatus.INTRANS:  # a commit would be none, in silence
             raise errors.InFailedSqlTransaction(
                 "a statement failed in the transaction, or ended it"
             )
         turn = self._next()
-        more = "" if turn is None else f"; {_AFRESH}{_SOON.format(turn.first)}"
+        statements = "COMMIT"
+        if turn is not None:
+            statements += f"; {_AFRESH}{_SOON.format(self._taken(turn.entry, connection))}"
         try:
-            committed, *begun = await connection.tell(f"COMMIT{more}", self._database.ends_within)
+            committed, *begun = await connection.tell(statements, self._database.ends_within)
             _check(committed)
             if turn is None or turn.come.done() or begun[-1].status == _FAILED:
                 return False
-            turn.come.set_result((connection, begun[-2].get_value(0, 0) == b"t"))
+            turn.come.set_result((connection, begun[-2].command_tuples == 1))
             return True
         finally:
             if turn is not None and not turn.come.done():
@@ -235,7 +290,10 @@ class Effects:
     async def _end(self, connection: _Lent | None) -> None:
         """Roll back what is not committed, and let somebody else begin."""
         try:
-            if connection is not None and connection.pgconn.transaction_status != _IDLE:
+            status = _IDLE if connection is None else connection.pgconn.transaction_status
+            if connection is not None and status == TransactionStatus.ACTIVE:
+                await connection.close()  # whoever has not read to the end holds its lock
+            elif connection is not None and status != _IDLE:
                 with suppress(psycopg.Error), ending_within(self._database.ends_within, connection):
                     await psycopg.AsyncConnection.rollback(connection)
         finally:

@@ -145,20 +145,6 @@ BEGIN
 END
 $keep$;
 
--- Take an entry for a subscriber in the transaction with its effects, once, by the process that
--- serves its lane; return whether it may. A claim of the partition waits for the transaction.
-CREATE OR REPLACE FUNCTION take(id bytea, whose text, process text) RETURNS boolean
-LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off AS $take$
-BEGIN
-    WITH mine AS (
-        SELECT entries.position, partition FROM entries JOIN cursors USING (partition)
-        WHERE key = id AND subscriber = whose AND owner = process FOR KEY SHARE OF cursors
-    )
-    INSERT INTO done SELECT whose, partition, position FROM mine ON CONFLICT DO NOTHING;
-    RETURN FOUND;
-END
-$take$;
-
 -- A lane may be longer than what an index takes.
 CREATE INDEX held_by_lane ON held (subscriber, sha256(lane), position);
 CREATE UNIQUE INDEX queues_by_lane ON queues (sha256(lane));

@@ -23,6 +23,7 @@ from bridge.model import (
     Deletion,
     Event,
     Handover,
+    Intent,
     Message,
     Notice,
     Party,
@@ -34,7 +35,7 @@ from bridge.model import (
     Text,
     Unsupported,
 )
-from bridge.model.keys import conversation_id, group_conversation_id, in_domain, message_key
+from bridge.model.keys import conversation_id, folded, group_conversation_id, in_domain, message_key
 from tests.bridge.events import ACCOUNT, BUSINESS, NOON, created, notice, numbered_status, status
 from tests.bridge.journal.accounts import poorly, told
 from tests.bridge.journal.shelf import Shelf
@@ -501,6 +502,52 @@ def test_whatever_is_known_to_be_one_is_one(told_names) -> None:
     assert len(everybody) == len(set(everybody))  # nobody is in another's
 
 
+@given(st.lists(names_of_one(), min_size=1, max_size=12))
+def test_a_party_has_every_name_that_is_known(told_names) -> None:
+    """Whichever name a user is told by, the party has the phone and the id that were told with it.
+
+    A phone that is one of several, spelled otherwise or not, is not made up.
+    """
+    shelf, tied = Shelf(), {who: set() for who in range(len(PEOPLE))}
+    for who, phone, user_id in told_names:
+        ((*_, event),) = [play([says(phone, user_id)], shelf)]
+        tied[who] |= {(phone, user_id)} if phone and user_id else set()
+        theirs, own_id = {folded(each) for each, _ in tied[who]}, PEOPLE[who][1]
+        is_tied = user_id is not None or folded(phone) in theirs
+        assert event.sender.user_id == (own_id if is_tied and (theirs or user_id) else None)
+        if phone is not None:
+            assert event.sender.phone == phone
+        elif len(theirs) == 1:
+            assert folded(event.sender.phone) in theirs
+        else:
+            assert event.sender.phone is None
+
+
+def test_an_id_is_told_while_it_is_the_user_s():
+    """After a change the new id is told, in each account its own, and of nobody else."""
+    shelf = Shelf()
+    new, elsewhere = "DE.new", "DE.elsewhere"
+    play([says(ANNE, ANNES_ID), changed(SystemKind.USER_ID, ANNES_ID, new, phone=ANNE)], shelf)
+    play([says(None, new)], shelf)
+    play([says(ANNE, elsewhere, account="another")], shelf)
+    found = play(
+        [
+            says(ANNE),
+            says(ANNE, account="another"),
+            says(ANNE, account="a third"),
+            attrs.evolve(to(ANNE), intent=Intent(key="a")),
+            reached(to(ANNE), phone=ANNE),
+            says(BERT),
+        ],
+        shelf,
+    )
+    messages = [each for each in found if isinstance(each, Message)]
+    parties = [each.sender if each.sender != BUSINESS else each.recipient for each in messages]
+    assert [each.user_id for each in parties] == [new, elsewhere, None, None, None]
+    (seen,) = (each for each in found if isinstance(each, StatusChange))
+    assert seen.recipient == Party(phone=ANNE, user_id=new)
+
+
 def anything() -> st.SearchStrategy[Event]:
     """Return events of few ids, so that they meet."""
     party = st.sampled_from(
@@ -774,3 +821,31 @@ def test_a_parent_s_id_beside_a_phone(told_names):
     ids = [attrs.evolve(says(None, "DE.P"), sender=Party(parent_user_id="DE.P"))]
     found = play([*events, *ids, says(None, ANNES_ID), says(ANNE)])
     assert conversations(found) == [of(ANNE)] * 6
+
+
+@given(st.permutations(["phone", "id", "parent", "phone and id", "phone and parent"]))
+def test_three_names_of_one_user(told_names):
+    """Whichever names come together first, all of them lead to one conversation in the end."""
+    shelf, names = Shelf(), {"phone": ANNE, "id": ANNES_ID, "parent": "DE.P"}
+    for told_name in told_names:
+        told = {each: names[each] for each in told_name.split(" and ")}
+        party = Party(
+            phone=told.get("phone"), user_id=told.get("id"), parent_user_id=told.get("parent")
+        )
+        play([attrs.evolve(says(*told.values()), sender=party)], shelf)
+    everybody = [Party(phone=ANNE), Party(user_id=ANNES_ID), Party(parent_user_id="DE.P")]
+    found = play([attrs.evolve(says(ANNE), sender=each) for each in everybody], shelf)
+    assert len(set(conversations(found))) == 1
+    whole = Party(phone=ANNE, user_id=ANNES_ID, parent_user_id="DE.P")
+    assert [each.sender for each in found if isinstance(each, Message)] == [whole] * 3
+
+
+def test_a_phone_of_one_told_with_the_parent_of_another():
+    """A phone whose user has an id of their own is not joined with another id's parent."""
+    shelf = Shelf()
+    other = attrs.evolve(
+        says(None, BERTS_ID), sender=Party(user_id=BERTS_ID, parent_user_id="DE.P")
+    )
+    mixed = attrs.evolve(says(ANNE), sender=Party(phone=ANNE, parent_user_id="DE.P"))
+    found = play([says(ANNE, ANNES_ID), other, mixed, says(None, ANNES_ID)], shelf)
+    assert conversations(found) == [of(ANNE), of(BERTS_ID), of(BERTS_ID), of(ANNE)]

@@ -101,7 +101,7 @@ async def use(journal: PostgresJournal, name: str) -> None:
                 await journal.append([message(name)])
                 break
         (entry,) = await read(cursor, 1)
-        async with cursor.transaction(entry.event) as connection:
+        async with cursor.transaction(entry) as connection:
             await connection.execute("SELECT 1")
         await cursor.settle(Settlement(position=entry.position))
 

@@ -66,12 +66,12 @@ async def test_who_has_committed_waits_for_nobody(postgres: PostgresServer) -> N
         begun, ended = asyncio.Event(), asyncio.Event()
 
         async def take(entry: Entry) -> bool:
-            async with cursor.transaction(entry.event) as connection:
+            async with cursor.transaction(entry) as connection:
                 begun.set()
                 return connection is not None
 
         async def first() -> None:
-            async with cursor.transaction(a.event):
+            async with cursor.transaction(a):
                 await ended.wait()
 
         with psycopg.connect(postgres.dsn) as other:
@@ -104,7 +104,7 @@ async def test_one_of_two_that_share_a_connection_is_cancelled(
         async with entries(postgres.dsn, schema, len(USERS)) as (journal, cursor, given):
 
             async def take(entry: Entry) -> None:
-                async with cursor.transaction(entry.event) as connection:
+                async with cursor.transaction(entry) as connection:
                     statement = f"INSERT INTO of_{schema} VALUES (%s)"
                     await connection.execute(statement, (entry.position,))
 
@@ -118,7 +118,7 @@ async def test_one_of_two_that_share_a_connection_is_cancelled(
                 await both[1 - struck]
                 if cancelled.waits < at:
                     break
-            async with cursor.transaction(given[-1].event) as connection:
+            async with cursor.transaction(given[-1]) as connection:
                 assert connection is not None
             done = await journal.database.rows("SELECT position FROM $.done")
             ends = {each.position for each in given[1 - struck : 2 * at : 2]}
@@ -135,7 +135,7 @@ async def test_who_comes_next_is_cancelled_as_one_commits(postgres: PostgresServ
         begun, ended = asyncio.Event(), asyncio.Event()
 
         async def take(entry: Entry) -> None:
-            async with cursor.transaction(entry.event):
+            async with cursor.transaction(entry):
                 begun.set()
                 await ended.wait()
 
@@ -159,7 +159,7 @@ async def test_a_statement_that_is_cut_off(postgres: PostgresServer) -> None:
         pids = []
 
         async def take(entry: Entry, seconds: int) -> None:
-            async with cursor.transaction(entry.event) as connection:
+            async with cursor.transaction(entry) as connection:
                 pids.append(connection.info.backend_pid)
                 await connection.execute("SELECT pg_sleep(%s)", (seconds,))
 
@@ -199,7 +199,7 @@ async def test_all_that_psycopg_offers(postgres: PostgresServer) -> None:
     postgres.sql("CREATE TABLE offered (name text)")
     large = "x" * (16 << 20)  # more than a socket takes at once
     async with entries(postgres.dsn, "offers", 1) as (_, cursor, (a,)):
-        async with cursor.transaction(a.event) as connection:
+        async with cursor.transaction(a) as connection:
             await connection.execute("INSERT INTO offered VALUES (%s)", (large,))
             async with (
                 connection.cursor() as own,
@@ -218,3 +218,67 @@ async def test_all_that_psycopg_offers(postgres: PostgresServer) -> None:
                 await named.execute("SELECT name FROM offered")
                 assert len(await named.fetchall()) == 2001
         assert postgres.sql("SELECT count(*), max(length(name)) FROM offered") == f"2001|{16 << 20}"
+
+
+@pytest.mark.parametrize("how", ["DEALLOCATE ALL", "DROP TABLE IF EXISTS none", "savepoint"])
+async def test_what_is_prepared_is_removed(postgres: PostgresServer, how: str) -> None:
+    """One that removes all prepared statements is given the next event; nothing fails for that."""
+    schema = f"removed_{how[:4].strip().lower()}"
+    postgres.sql(f"CREATE TABLE of_{schema} (name text)")
+    tries: Counter[str] = Counter()
+    log = (postgres.folder / "log").read_text()
+    journal = journal_on(postgres.dsn, schema, connections=2)
+    bridge = Bridge(journal=journal, policy=DeliverySettings(tries=1))
+
+    @bridge.on(Message, transaction=True, name="crm")
+    async def take(event: Message, connection: psycopg.AsyncConnection) -> None:
+        tries[event.message_id] += 1
+        if how == "savepoint":
+            with suppress(psycopg.errors.DivisionByZero):
+                async with connection.transaction():
+                    await connection.execute("SELECT 1 / 0")
+        elif int(event.message_id) % 4 == 0:
+            await connection.execute(how)
+        await connection.execute(f"INSERT INTO of_{schema} VALUES (%s)", (event.message_id,))
+
+    async with bridge:
+        await bridge.journal.append([message(str(n), user=each) for n, each in enumerate(USERS)])
+        await settled(bridge.journal)
+        assert await bridge.journal.dead_letters() == ()
+    assert set(tries.values()) == {1}
+    told = (postgres.folder / "log").read_text().removeprefix(log)
+    assert how == "DEALLOCATE ALL" or "does not exist" not in told
+    assert postgres.sql(f"SELECT count(DISTINCT name), count(*) FROM of_{schema}") == "40|40"
+
+
+async def test_a_task_that_is_left_behind(postgres: PostgresServer) -> None:
+    """What a function has left to run after its end does nothing in the next one's transaction."""
+    postgres.sql("CREATE TABLE after (position bigint)")
+    async with entries(postgres.dsn, "left", 2) as (_, cursor, (a, b)):
+        go_on = asyncio.Event()
+
+        async def later(connection: psycopg.AsyncConnection) -> None:
+            await go_on.wait()
+            await connection.execute("INSERT INTO after VALUES (0)")
+
+        async with cursor.transaction(a) as connection:
+            left = asyncio.create_task(later(connection))
+        async with cursor.transaction(b) as connection:
+            go_on.set()
+            with pytest.raises(psycopg.ProgrammingError, match="has ended"):
+                await left
+            await connection.execute("INSERT INTO after VALUES (%s)", (b.position,))
+    assert postgres.sql("SELECT * FROM after") == f"{b.position}"
+
+
+async def test_rows_that_are_not_read_to_their_end(postgres: PostgresServer) -> None:
+    """A function that ends amid the rows of a statement has failed, and holds nobody up."""
+    async with entries(postgres.dsn, "amid", 2) as (journal, cursor, (a, b)):
+        with pytest.raises(psycopg.ProgrammingError, match="not read to their end"):
+            async with asyncio.timeout(journal.database.patience):
+                async with cursor.transaction(a) as connection:
+                    rows = connection.cursor().stream("SELECT generate_series(1, 100000)")
+                    await anext(rows)
+        async with cursor.transaction(b):
+            pass
+        assert await journal.database.rows("SELECT position FROM $.done") == [(b.position,)]

@@ -147,7 +147,7 @@ async def test_a_primary_that_is_fenced_off() -> None:
             cursor = await journal.subscribe("crm")
             await journal.append([message("a")])
             (a,) = await read(cursor, 1)
-            async with cursor.transaction(a.event):
+            async with cursor.transaction(a):
                 pass
             primary.sql("ALTER SYSTEM SET default_transaction_read_only = on")
             primary.sql("SELECT pg_reload_conf()")
@@ -155,7 +155,7 @@ async def test_a_primary_that_is_fenced_off() -> None:
             assert (await journal.append([message("b")])).published == 1
             (b,) = await read(cursor, 1)
             assert ids((a, b)) == ["a", "b"]
-            async with cursor.transaction(b.event) as connection:
+            async with cursor.transaction(b) as connection:
                 assert connection.info.port == standby.port
             assert standby.sql("SELECT count(*) FROM bridge.entries") == "2"
             assert standby.sql("SELECT count(*) FROM bridge.done") == "2"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from datetime import UTC, datetime
 
 import attrs
@@ -614,13 +615,13 @@ async def test_an_effect_is_not_repeated(make: Make) -> None:
         cursor = await journal.subscribe("crm")
         await journal.append([message("a")])
         (a,) = await read(cursor, 1)
-        async with cursor.transaction(a.event) as connection:
+        async with cursor.transaction(a) as connection:
             assert connection is not None
         await crash(journal)
     async with make() as journal:
         cursor = await journal.subscribe("crm")
         (again,) = await read(cursor, 1)
-        async with cursor.transaction(again.event) as connection:
+        async with cursor.transaction(again) as connection:
             assert connection is None
         await journal.retain()
         assert await journal.database.rows("SELECT count(*) FROM $.done") == [(1,)]
@@ -628,7 +629,7 @@ async def test_an_effect_is_not_repeated(make: Make) -> None:
         await journal.retain()
         assert await journal.database.rows("SELECT count(*) FROM $.done") == [(0,)]
         assert await journal.replay([a.position], "crm") == 1  # an operator may have it again
-        async with cursor.transaction(a.event) as connection:
+        async with cursor.transaction(a) as connection:
             assert connection is not None
 
 
@@ -729,9 +730,11 @@ async def test_a_standby_takes_over(make: Make) -> None:
 
 async def test_the_server_stays_away(make: Make) -> None:
     """A server that does not come back costs an append its patience, and is said in words."""
-    with PostgresServer() as server:
+    with PostgresServer() as server, closing(socket.socket()) as place:
         async with make(server, patience=0.5) as journal:
             server.stop("immediate")
+            place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            place.bind(("127.0.0.1", server.port))  # so that no other server listens there
             with pytest.raises(JournalError, match="PostgreSQL"):
                 await journal.append([message("a")])
             with pytest.raises(JournalError, match="PostgreSQL"):
@@ -854,7 +857,7 @@ async def test_a_pooler(make: Make, postgres: PostgresServer) -> None:
             for n in range(20):  # so often that statements would be prepared
                 await one.append([message(f"{n:02}")])
             entries = await read(cursor, 20)
-            async with cursor.transaction(entries[0].event) as connection:
+            async with cursor.transaction(entries[0]) as connection:
                 assert connection is not None
             await cursor.settle(Settlement(position=entries[-1].position))
             (state,) = await one.subscribers()
