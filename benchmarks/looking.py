@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from benchmarks.cost import append, receive
-from bridge.journal.sqlite.files import Files
+from bridge.journal.sqlite.watch import Watch
 
 PAIRS = 20
 USERS = 5000
@@ -30,12 +30,12 @@ Measured: TypeAlias = Callable[[str, int], Awaitable[float]]
 @contextmanager
 def without_looks() -> Iterator[None]:
     """Let no commit look at the files."""
-    lost, cut_short = Files.lost, Files.cut_short
-    Files.lost = Files.cut_short = _find_nothing  # type: ignore[assignment,method-assign]
+    lost, cut_short = Watch.lost, Watch.cut_short
+    Watch.lost = Watch.cut_short = _find_nothing  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:
-        Files.lost, Files.cut_short = lost, cut_short  # type: ignore[method-assign]
+        Watch.lost, Watch.cut_short = lost, cut_short  # type: ignore[method-assign]
 
 
 def _find_nothing(*_: object) -> None:

@@ -20,6 +20,7 @@ from bridge.adapters.incs.created import message_created
 from bridge.adapters.incs.statuses import message_status_update, message_status_updated
 from bridge.adapters.incs.templates import template_update
 from bridge.adapters.rcs import wire as rcs
+from bridge.adapters.rcs.envelope import held_in
 from bridge.adapters.rcs.items import translate_item
 from bridge.adapters.whatsapp.account import TEMPLATE_ID
 from bridge.adapters.whatsapp.calls import CALLS
@@ -81,6 +82,9 @@ def _new_message(body: JsonObject, channels: Channels, received_at: datetime) ->
             return _whatsapp_message(body, message, channels, received_at)
     else:
         message = {"value": message}
+    inner = held_in((mapping(message.get("message")) or message).get("data"))
+    if rcs.is_item(inner):  # with Google's envelope around it
+        message = inner
     if rcs.is_item(message):
         message = rcs.spelled(message)
         scope = channels.scope(

@@ -11,9 +11,9 @@ import attrs
 import orjson
 
 from bridge.adapter import Callback, Parsed, Response, Sample, SignedRequest, Verified, build
-from bridge.adapter.body import read_body, read_embedded
+from bridge.adapter.body import read_body, read_several
 from bridge.adapter.paths import Step
-from bridge.adapter.payload import base64_bytes, identifier, mapping, sole
+from bridge.adapter.payload import base64_bytes, identifier, mapping
 from bridge.adapter.reading import JsonObject
 from bridge.adapter.samples import load as load_samples
 from bridge.adapter.sending import check_base_url
@@ -21,7 +21,7 @@ from bridge.adapter.setup import Given, setup
 from bridge.adapter.signing import Secret, Signatures, Tokens, secret_of, secrets_of
 from bridge.adapter.simulation import Rehearsal
 from bridge.adapters.rcs import wire
-from bridge.adapters.rcs.envelope import MAX_HANDSHAKE, read_data, read_handshake
+from bridge.adapters.rcs.envelope import MAX_HANDSHAKE, held_in, read_data, read_handshake
 from bridge.adapters.rcs.freshen import freshen
 from bridge.adapters.rcs.items import translate_item
 from bridge.adapters.rcs.sending import BASE_URL, RcsSender, service_account
@@ -65,7 +65,8 @@ class RcsSettings:
 
     agent_id: str | None = None
     """The agent to send as where a message does not say. What it sends is for the account that
-    Google's callbacks name: this id with `@rbm.goog` behind it."""
+    Google's callbacks name: this id with `@rbm.goog` behind it. So are callbacks of a gateway that
+    leaves the domain out."""
 
     traffic_type: (
         Literal["AUTHENTICATION", "TRANSACTION", "PROMOTION", "SERVICEREQUEST", "ACKNOWLEDGEMENT"]
@@ -218,16 +219,15 @@ class Rcs:
         whole = _is_whole_body(verified)
         body = read_body(verified, self.name, wire.CHANNEL)
         if isinstance(body, Parsed):
-            return body if whole or body.malformed is None else self._kept(verified, body.malformed)
+            if whole:
+                return read_several(body, verified, self.parse)
+            return body if body.malformed is None else self._kept(verified, body.malformed)
         around = mapping(body.get("message"))
-        item = around.get("data")
-        if type(item) is str:
-            item = read_embedded(item)
-        if type(item) is list:
-            item = sole(item)
-        if type(item) is dict:  # a gateway that has decoded the envelope
+        data = around.get("data")
+        item = held_in(data)
+        if item or type(data) is dict:  # a gateway that has decoded the envelope
             return build.parsed(events=(self._translated(item, body, verified, *_DATA),))
-        if wire.is_of_user(around):
+        if wire.is_no_envelope(around):
             return build.parsed(events=(self._translated(around, body, verified, "message"),))
         secret = body.get("secret")
         if whole and "clientToken" in body and type(secret) is str:
@@ -238,14 +238,26 @@ class Rcs:
         self, item: JsonObject, body: JsonObject, verified: Verified, *place: Step
     ) -> Event:
         item = wire.spelled(item)
+        agent = self._agent(item)
+        if agent is not None and agent != item["agentId"]:
+            item = {**item, "agentId": agent}
         scope = build.scope(
             source=self.name,
             channel=wire.CHANNEL,
-            account=identifier(item.get("agentId")) or identifier(body.get("agentId")),
+            account=agent or self._agent(body),
             received_at=verified.received_at,
             body=body,
         )
         return translate_item(item, scope, *place)
+
+    def _agent(self, item: JsonObject) -> str | None:
+        """Return the agent as sending names it, where a gateway tells the id without its domain."""
+        told = identifier(item.get("agentId"))
+        if told is None:
+            return None
+        own, told = self._settings.agent_id, told.strip()
+        is_own = own is not None and wire.is_same_agent(own, told)
+        return wire.named_in_callbacks(told) if is_own else told
 
     def _kept(self, verified: Verified, fault: MalformedBody) -> Parsed:
         scope = build.scope(

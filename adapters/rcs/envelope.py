@@ -14,10 +14,11 @@ from typing import Final
 
 import orjson
 
-from bridge.adapter.body import read_object
-from bridge.adapter.payload import mapping
+from bridge.adapter.body import read_embedded, read_object
+from bridge.adapter.payload import base64_bytes, mapping, sole
 from bridge.adapter.reading import JsonObject
 from bridge.errors import MalformedBody
+from bridge.model import JsonValue
 
 _MAX_AROUND: Final = 16 << 10
 """How many bytes may stand around `message.data`; Google writes some 500."""
@@ -50,6 +51,17 @@ def read_data(body: bytes) -> str | None:
 def _data(body: bytes) -> str | None:
     data = mapping(_read(body).get("message")).get("data")
     return data if type(data) is str else None
+
+
+def held_in(data: JsonValue) -> JsonObject:
+    """Return the object that an envelope holds, encoded or decoded; an empty one where none is.
+
+    One that a gateway hands on may be JSON in a string, or stand in an array alone.
+    """
+    if type(data) is str:
+        decoded = base64_bytes(data)
+        data = read_embedded(data if decoded is None else decoded.decode("utf-8", "replace"))
+    return sole(data)
 
 
 def read_handshake(body: bytes) -> JsonObject | None:

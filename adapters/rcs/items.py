@@ -83,6 +83,18 @@ def _event(item: JsonObject, scope: Scope) -> Event:
         if type(event_type) is not str:
             raise Unreadable("eventType", "not a string")
         return _user_event(event_type, item, scope)
+    if _sender(item) is None and _SHOWN.isdisjoint(item):
+        return _of_no_user(item, scope)
+    return _message(item, scope)
+
+
+def _of_no_user(item: JsonObject, scope: Scope) -> Event:
+    """Return what is told with neither a user nor anything that one wrote."""
+    if identifier(item.get("agentId")) is None and first(item, _IDS, identifier) is not None:
+        raise Unreadable("", "neither a message nor an event that is documented")
+    is_event = "eventId" in item and "messageId" not in item
+    if is_event and not item.keys() <= wire.ENVELOPE_FIELDS:
+        return _notice(wire.AGENT_TOPIC, item, scope)
     return _message(item, scope)
 
 
@@ -177,10 +189,10 @@ def _user_event(event_type: str, item: JsonObject, scope: Scope) -> Event:
 
 
 def _words(value: JsonValue) -> str | None:
-    """Return one word, or several in an array, as one string."""
+    """Return one word, or several in an array, as one string; each may stand in an object."""
     if type(value) is list:
-        return ", ".join(word for word in map(filled, value) if word) or None
-    return filled(value)
+        return ", ".join(word for word in map(_words, value) if word) or None
+    return first(value, wire.REASONS, filled) if type(value) is dict else filled(value)
 
 
 def _error(item: JsonObject) -> ProviderError | None:
@@ -321,7 +333,7 @@ def _choice(
         return None, None
     title = label or words
     # INCS and some operators add where the suggestion was shown; Google does not tell.
-    shown = mapping(response.get("trackdata"))
+    shown = mapping(response.get("trackdata")) or mapping(response.get("trackData"))
     message_id = identifier(shown.get("msgId")) or identifier(response.get("contextMessageId"))
     choice = build.choice(
         source=_source(response, shown, item),

@@ -49,6 +49,7 @@ STATUSES: Final = {
     "SENT": Status.SENT,
     "SEND_MESSAGE_SUCCESS": Status.SENT,
     "FAILED": Status.FAILED,
+    "DELIVERY_FAILED": Status.FAILED,
     "INTERNAL_ERROR": Status.FAILED,
     "SEND_MESSAGE_FAILURE": Status.FAILED,
     "NONRCS": Status.FAILED,
@@ -68,9 +69,12 @@ OF_A_MESSAGE: Final = "MESSAGE_"
 # Why a user unsubscribed, in Google's words, which it changes.
 REASONS: Final = ("unsubscribeReason", "unsubscribeReasons", "reason", "reasons")
 # What a gateway says of a failure.
-ERRORS: Final = ("error", "errors", "reason")
+ERRORS: Final = ("error", "errors", "reason", "failureReason")
 ERROR_CODES: Final = ("errorCode", "errCode", "code", "errorType")
-ERROR_TITLES: Final = ("reason", "errorMessage", "error", "message", "title", "description")
+ERROR_TITLES: Final = (
+    *("reason", "failureReason", "errorMessage", "error"),
+    *("message", "title", "description"),
+)
 CONSENTS: Final = {
     "SUBSCRIBE": True,
     "UNSUBSCRIBE": False,
@@ -86,6 +90,8 @@ TYPING: Final = frozenset({"IS_TYPING", "ISTYPING", "TYPING"})  # the first one 
 # which are not signed.
 LAUNCH_STATE: Final = "newLaunchState"
 LAUNCH_TOPIC: Final = "agent_launch_event"
+# What else Google tells of an agent and not of a user, by the header's word for it.
+AGENT_TOPIC: Final = "agent_callback"
 
 # .../reference/rest/v1/SuggestionResponse: what the suggestion is called, and its `type`.
 LABELS: Final = ("text", "plainText")
@@ -117,8 +123,11 @@ ENVELOPE_FIELDS: Final = frozenset(
 
 
 # Where a gateway says what became of a message, if not where Google does.
-STATUS_FIELDS: Final = ("status", "messageStatus")
+STATUS_FIELDS: Final = ("status", "messageStatus", "deliveryStatus", "state")
 
+_NOT_AROUND: Final = frozenset(
+    {"senderPhoneNumber", "sender_phone_number", "eventType", "event_type"}
+)
 _ITEM_FIELDS: Final = frozenset({"senderPhoneNumber", "agentId", "eventType", "messageId"})
 # The names of the same fields in protocol buffers, which a library may write as they are.
 # https://protobuf.dev/programming-guides/json/
@@ -135,6 +144,13 @@ _OF_OPERATORS: Final = {
 }
 # The object in theirs that holds some of the fields, or what a user wrote.
 _PARTS: Final = ("entity", "messageContent")
+# What stands in that object as it is: a field of it, and the part that Google has it in.
+_WITHOUT_PART: Final = {
+    "postbackData": "suggestionResponse",
+    "payload": "userFile",
+    "latitude": "location",
+    "longitude": "location",
+}
 _OTHER_NAMES: Final = _IN_PROTO.union(_OF_OPERATORS, _PARTS)
 
 
@@ -148,9 +164,14 @@ def is_item(value: dict[str, JsonValue]) -> bool:
     return not _ITEM_FIELDS.isdisjoint(value) or "sender_phone_number" in value
 
 
-def is_of_user(value: dict[str, JsonValue]) -> bool:
-    """Tell whether an object is one of Google's that names its user, which no envelope does."""
-    return "senderPhoneNumber" in value or "sender_phone_number" in value
+def is_no_envelope(value: dict[str, JsonValue]) -> bool:
+    """Tell whether an object is one of Google's with what no envelope has: its user or a word."""
+    return not _NOT_AROUND.isdisjoint(value)
+
+
+def is_same_agent(one: str, other: str) -> bool:
+    """Tell whether two ids are of one agent, with Google's domain or without."""
+    return named_in_callbacks(one) == named_in_callbacks(other)
 
 
 def spelled(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -164,7 +185,8 @@ def spelled(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         part = told.get(name)
         if type(part) is dict:
             del told[name]
-            within = spelled({"suggestionResponse": part} if "postbackData" in part else part)
+            whole = next((_WITHOUT_PART[name] for name in part if name in _WITHOUT_PART), None)
+            within = spelled(part if whole is None else {whole: part})
             _fill(within, told)
             told = within
     return told

@@ -11,10 +11,12 @@ only the digest is kept can still be moved into a domain.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from itertools import islice
+from random import getrandbits
 from typing import Any, Final, Generic, TypeVar
 
 from bridge.journal.ledger import (
@@ -70,18 +72,31 @@ def hashed(text: str) -> bytes:
     return found.digest()
 
 
+def make_room(kept: dict[Any, Any], most: int) -> None:
+    """Take some of what is kept away once it is `most`; safe in any thread.
+
+    Users mostly come in turn. If all of it went, or the oldest, then of users who are a few too
+    many none would be found when they come again; so most of them are. What goes are neighbours, as
+    to free memory here and there takes twice as long.
+    """
+    while kept and len(kept) >= most:
+        size = len(kept) // 8 + 1
+        start = size * getrandbits(3)
+        for key in list(islice(kept, start, start + size)):
+            kept.pop(key, None)
+
+
 class Ids(dict[str, T]):
     """What stands for keys and names, each made when it is asked for; `most` of them are kept."""
 
-    def __init__(self, make: Callable[[str], T], *, most: float = math.inf) -> None:
+    def __init__(self, make: Callable[[str], T], *, most: int = sys.maxsize) -> None:
         super().__init__()
         self._make = make
         self._most = most
 
     def __missing__(self, text: str) -> T:
         """Make what stands for a key or a name, and keep it."""
-        if len(self) >= self._most:
-            self.clear()
+        make_room(self, self._most)
         found = self[text] = self._make(text)
         return found
 
@@ -239,8 +254,7 @@ class Overlay(Ledger, Generic[Id]):
     def note_settled(self, settled: Settled) -> None:
         """See `Ledger.note_settled`."""
         if self._is_noting:
-            if len(self.settled) >= _SETTLED:
-                self.settled.clear()
+            make_room(self.settled, _SETTLED)
             _, conversation = settled.place
             self.settled[conversation] = settled
 

@@ -107,11 +107,14 @@ def is_more(account: Message, before: Message) -> bool:
 def told_of_status(first: StatusChange, second: StatusChange) -> dict[str, Any]:
     """Return what two accounts of a status say together, by the names of the fields.
 
-    Where each has an error with a code of its own, the later one is what it failed for last. Of
-    two prices the later one counts.
+    Where each has an error with a code of its own, or both have words alone, the later one is
+    what it failed for last. Of two prices the later one counts.
     """
     said = _said(first, second)
-    codes = [each.error.code for each in (first, second) if each.error is not None]
+    errors = [each.error for each in (first, second) if each.error is not None]
+    codes = [each.code for each in errors]
+    if not any(codes):
+        codes = [each.title for each in errors]
     if len(set(codes)) > 1 and None not in codes:
         said["error"] = second.error
     if _filled(second.pricing, first.pricing) != said["pricing"]:

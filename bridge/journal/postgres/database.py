@@ -40,10 +40,10 @@ _NAME: Final = "incs-bridge"  # as the server's `pg_stat_activity` shows it, and
 AFTER_FAILURE: Final = 0.2  # seconds until the next try
 ANSWERS_WITHIN: Final = 3  # times the patience, in which each use of a connection has to end
 # What a later try may do better: the server is away, restarts, has no room, or is a standby now;
-# or another connection, of which nobody has removed what was prepared on it.
+# or another connection has what was prepared on it, and nothing else.
 _PASSING: Final = (
-    *(psycopg.OperationalError, psycopg.InterfaceError),
-    *(errors.ReadOnlySqlTransaction, errors.InvalidSqlStatementName),
+    *(psycopg.OperationalError, psycopg.InterfaceError, errors.ReadOnlySqlTransaction),
+    *(errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement),
 )
 # Where a process stops with a transaction open, others wait for it no longer than ten seconds. How
 # long a statement may take is said here for each use, and a plan that was made while a table was
@@ -130,9 +130,10 @@ class Database:
         )
         self.qualified = cache(self._qualified)
         self.pooler = settings.pooler
+        self.prepare_threshold = None if settings.pooler else 2
         self.closed = True
         self._arguments: dict[str, Any] = {
-            "prepare_threshold": None if settings.pooler else 2,
+            "prepare_threshold": self.prepare_threshold,
             "connect_timeout": max(2, round(self.patience / 2)),
             "tcp_user_timeout": round(self.patience * 1000),  # of a network that is cut
             "application_name": _NAME,

@@ -14,7 +14,7 @@ import attrs
 import psycopg
 from psycopg import errors, generators
 from psycopg.abc import PQGen
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.rows import tuple_row
 from psycopg.waiting import READY_R, WAIT_R, Ready, Wait
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _IDLE: Final = TransactionStatus.IDLE
 _CANCELS_WITHIN: Final = 5.0  # seconds, as with psycopg
+_LEAVES_WITHIN: Final = 0.1  # seconds for who waits for a connection that is given up
 _FAILED: Final = ExecStatus.FATAL_ERROR
 # What is reset has to be committed before the transaction begins: its isolation is among that, and
 # where it is rolled back nothing would be reset. The first BEGIN spares a warning for the COMMIT.
@@ -38,10 +39,9 @@ INSERT INTO $.done SELECT subscriber, partition, {} FROM $.cursors WHERE partiti
 AND subscriber = convert_from({}, 'UTF8') AND owner = convert_from({}, 'UTF8')
 FOR KEY SHARE ON CONFLICT DO NOTHING
 """
+_NO_COMMIT: Final = "a statement failed in the transaction, or ended it"
 _PREPARE: Final = "PREPARE bridge_take (bigint, smallint, bytea, bytea) AS "
 _PARAMETERS: Final = ("$1", "$2", "$3", "$4")
-# Another connection may do better: to the server that is the primary by now, or with nothing lost.
-_ANOTHER: Final = (errors.ReadOnlySqlTransaction, errors.InvalidSqlStatementName)
 
 
 @attrs.define(eq=False)
@@ -66,8 +66,11 @@ class _Lent(psycopg.AsyncConnection[Row]):
     _watched = -1
     _coming: asyncio.Future[None] | None = None
 
-    def as_opened(self) -> Self:
+    def as_opened(self, prepare_threshold: int | None) -> Self:
         """Leave nothing on it that whoever had it before has set there; return it."""
+        self.prepare_threshold, self.prepared_max = prepare_threshold, 100
+        self._notice_handlers.clear()
+        self._notify_handlers.clear()
         self.row_factory = tuple_row
         self.cursor_factory = psycopg.AsyncCursor
         self.server_cursor_factory = psycopg.AsyncServerCursor
@@ -87,11 +90,31 @@ class _Lent(psycopg.AsyncConnection[Row]):
         self._watch_no_more()
         await super().close()
 
+    def is_in_use(self) -> bool:
+        """Return whether something is half done on it, as by what a function has left behind."""
+        return (
+            self.pgconn.transaction_status == TransactionStatus.ACTIVE
+            or self.pgconn.pipeline_status != PipelineStatus.OFF
+            or self.lock.locked()
+        )
+
+    async def give_up(self) -> None:
+        """Close it, after who waits for the server has failed: the socket has another user then."""
+        with suppress(TimeoutError), ending_within(0, self):
+            async with asyncio.timeout(_LEAVES_WITHIN), self.lock:
+                pass
+        await self.close()
+
     async def tell(self, statements: str, within: float) -> list[PGresult]:
         """Send statements in one message; return what came of each, up to the first that fails."""
         with ending_within(within, self):
             async with self.lock:
                 return await self._wait(_exchange(self.pgconn, statements.encode()))
+
+    async def undo(self, within: float) -> None:
+        """Roll back, and forget what is prepared, as psycopg does: tables may be others again."""
+        await self.tell("ROLLBACK", within)
+        self._prepared.clear()
 
     def _deallocate(self, name: bytes | None) -> PQGen[None]:
         """See psycopg, which does that with all statements after what may have changed a table."""
@@ -208,13 +231,15 @@ class Effects:
         use, before = _Use(), _use.get()
         _use.set(use)
         try:
-            yield connection.as_opened() if may else None
+            try:
+                yield connection.as_opened(self._database.prepare_threshold) if may else None
+            finally:
+                use.is_over = True
+                _use.set(before)
             is_handed_over = await self._commit(connection)
         finally:
             if not is_handed_over:
                 await self._end(connection)
-            use.is_over = True
-            _use.set(before)
 
     def _taken(self, entry: _Entry, connection: _Lent) -> str:
         if self._database.pooler:
@@ -237,8 +262,8 @@ class Effects:
                 _check(results[-1])
                 return connection, results[-1].command_tuples == 1
         except BaseException as error:
-            if connection is not None and isinstance(error.__cause__, _ANOTHER):
-                await connection.close()
+            if connection is not None and error.__cause__ is not None:
+                await connection.close()  # another may do better: to the primary, with nothing lost
             await self._end(connection)
             raise
 
@@ -265,13 +290,14 @@ class Effects:
 
         Where that cannot begin at once, it has its turn again.
         """
-        status = connection.pgconn.transaction_status
-        if status == TransactionStatus.ACTIVE:
-            raise psycopg.ProgrammingError("the rows of a statement were not read to their end")
-        if status != TransactionStatus.INTRANS:  # a commit would be none, in silence
-            raise errors.InFailedSqlTransaction(
-                "a statement failed in the transaction, or ended it"
+        if connection.is_in_use():
+            raise psycopg.ProgrammingError(
+                "something on the connection was not brought to its end, such as the rows of a "
+                "statement, a pipeline or a task that was left behind"
             )
+        # A commit would be none, in silence.
+        if connection.pgconn.transaction_status != TransactionStatus.INTRANS:
+            raise errors.InFailedSqlTransaction(_NO_COMMIT)
         turn = self._next()
         statements = "COMMIT"
         if turn is not None:
@@ -279,6 +305,8 @@ class Effects:
         try:
             committed, *begun = await connection.tell(statements, self._database.ends_within)
             _check(committed)
+            if committed.command_status != b"COMMIT":  # a statement came before it, and failed
+                raise errors.InFailedSqlTransaction(_NO_COMMIT)
             if turn is None or turn.come.done() or begun[-1].status == _FAILED:
                 return False
             turn.come.set_result((connection, begun[-2].command_tuples == 1))
@@ -290,12 +318,11 @@ class Effects:
     async def _end(self, connection: _Lent | None) -> None:
         """Roll back what is not committed, and let somebody else begin."""
         try:
-            status = _IDLE if connection is None else connection.pgconn.transaction_status
-            if connection is not None and status == TransactionStatus.ACTIVE:
-                await connection.close()  # whoever has not read to the end holds its lock
-            elif connection is not None and status != _IDLE:
-                with suppress(psycopg.Error), ending_within(self._database.ends_within, connection):
-                    await psycopg.AsyncConnection.rollback(connection)
+            if connection is not None and connection.is_in_use():
+                await connection.give_up()
+            elif connection is not None and connection.pgconn.transaction_status != _IDLE:
+                with suppress(psycopg.Error):
+                    await connection.undo(self._database.ends_within)
         finally:
             if connection is not None:
                 self._idle.append(connection)

@@ -1,4 +1,4 @@
-"""The journal's files: who may use them, whether they are still on disk, and what is set aside.
+"""The journal's files: who may use them, and what is set aside.
 
 POSIX locks, which SQLite uses, belong to a process: another SQLite in this process does not see
 them, and whoever opens and closes the file drops them. Such a SQLite takes itself for the last
@@ -32,15 +32,11 @@ from bridge.journal.sqlite.headers import (
 from bridge.journal.sqlite.locks import OURS, SHARED, SHM_IN_USE, lock
 from bridge.journal.sqlite.notes import Identity, Notes
 from bridge.journal.sqlite.patience import Patience
-from bridge.journal.sqlite.wal_index import NOTHING, index_of, is_empty
-from bridge.journal.sqlite.writes import Writes
+from bridge.journal.sqlite.wal_index import NOTHING, index_of
+from bridge.journal.sqlite.watch import Watch
 
 _LOG: Final = logging.getLogger("bridge.journal")
 
-CLOSED: Final = (
-    "other code of this process has closed the files of {}: nothing more can be written or saved, "
-    "so start the process again"
-)
 LOCKED: Final = (
     "{} is locked by another program: end what has it open, such as a transaction in a shell of "
     "SQLite or a copy that is being made, and start again"
@@ -83,9 +79,6 @@ class Files:
         self.path = path.absolute()
         self.database = Path(os.path.realpath(path))
         self.wal = sibling(self.database, "-wal")
-        # As strings, looking for them takes half the time.
-        self._database_named, self._wal_named = str(self.database), str(self.wal)
-        self._link_named = str(self.path) if self.path != self.database else None
         self.shm = sibling(self.database, "-shm")
         self.recovered = sibling(self.database, ".recovered")
         self._lock_path = sibling(self.database, ".lock")
@@ -94,15 +87,12 @@ class Files:
         self._shm_descriptor = -1
         self._wal_descriptor = -1
         self._database_is: Identity | None = None
+        self.watch: Watch  # from `protect` on
         self._wal_is: Identity | None = None
-        self._size = self._wal_size = 0
-        self._writes: Writes
-        self._wal_end = -1
         self._noted = Notes()
         self._is_copy = False
         self._index = NOTHING  # as it was left
         self.has_lost = False
-        self.are_closed = False  # by others, so that nothing may be written any more
 
     # --- who may use them --------------------------------------------------------------------
 
@@ -225,7 +215,7 @@ class Files:
     def protect(self, patience: Patience) -> None:
         """Let no other SQLite take itself for the last user; once ours has opened the files.
 
-        From here on `lost` compares with what is there now. Raises `JournalError` where another
+        From here on `watch` compares with what is there now. Raises `JournalError` where another
         program has them locked for too long.
         """
         if self._shm_descriptor >= 0 and not _leads_to(self._shm_descriptor, self.shm):
@@ -240,11 +230,16 @@ class Files:
                 if not patience():
                     raise JournalError(LOCKED.format(self.path))
         self._wal_descriptor = self._held_open(self.wal)
-        self._wal_is = _identity(os.fstat(self._wal_descriptor))
-        self._writes = Writes(self._descriptor, self._shm_descriptor)
+        descriptors = self._descriptor, self._wal_descriptor, self._shm_descriptor
+        self.watch = Watch(self.path, self.database, self.wal, descriptors=descriptors)
+        self._wal_is = self.watch.wal_is
         self._note_lock(self._database_is, self._wal_is)
-        if (reason := self.lost()) is not None:
+        if (reason := self.watch.lost()) is not None:
             raise JournalError(reason)
+
+    def sync(self) -> None:
+        """Make durable what has been written into the database; blocks. Raises `OSError`."""
+        getattr(os, "fdatasync", os.fsync)(self._descriptor)
 
     def unprotect(self) -> None:
         """Let our own SQLite be the last user, which is about to close."""
@@ -261,58 +256,7 @@ class Files:
         except OSError as error:  # such as a full disk
             raise JournalError(f"{self._lock_path} cannot be written: {error.strerror}") from error
 
-    # --- whether they are the ones -------------------------------------------------------------
-
-    def lost(self, wal_size: int | None = None) -> str | None:
-        """Return why what is open is not what is on disk, or None where it is.
-
-        Cheap enough for every commit. `wal_size` is how long the log has to be at least from now
-        on.
-        """
-        if wal_size is not None:
-            self._wal_size = wal_size
-        known = self._size, self._wal_size
-        try:
-            # A link in the file's place would lead the next start to another log.
-            database, wal = os.lstat(self._database_named), os.lstat(self._wal_named)
-            linked = database if self._link_named is None else os.stat(self._link_named)  # noqa: PTH116
-        except OSError as error:
-            return f"{error.filename} is gone ({error.strerror})"
-        is_ours = (database.st_dev, database.st_ino) == self._database_is
-        if not is_ours or (linked.st_dev, linked.st_ino) != self._database_is:
-            return f"{self.path} is another file now"
-        if (wal.st_dev, wal.st_ino) != self._wal_is:
-            return f"{self.wal} is another file now"
-        is_shorter = database.st_size < known[0] or (
-            wal.st_size < known[1] and not is_empty(self._shm_descriptor)
-        )
-        if is_shorter and known == (self._size, self._wal_size):  # else another thread has looked
-            return f"{self.path} has been cut short"
-        if database.st_mtime_ns != self._writes.seen_at and self._writes.are_of_others():
-            return f"another program has written over {self.path}"
-        self._size = database.st_size
-        return None
-
-    def cut_short(self, wal_size: int) -> str | None:
-        """Return why nothing may be written, or None.
-
-        A log that was cut short would grow to its length; `lost` finds it only until then. A
-        descriptor that was closed may lead to another file by now. `wal_size` is how long the log
-        has to be.
-        """
-        try:
-            size = os.lseek(self._wal_descriptor, 0, os.SEEK_END)
-            if size != self._wal_end or size < wal_size:  # to ask which file it is takes longer
-                wal = os.fstat(self._wal_descriptor)
-                self.are_closed = (wal.st_dev, wal.st_ino) != self._wal_is
-                self._wal_end = size
-        except OSError:
-            self.are_closed = True
-        if self.are_closed:
-            return CLOSED.format(self.path)
-        if self._wal_end < wal_size and not is_empty(self._shm_descriptor):
-            return f"{self.wal} has been cut short"
-        return None
+    # --- what is wrong with them --------------------------------------------------------------
 
     def readable_by_others(self) -> str | None:
         """Return what is wrong with the permissions of the files, if others may use them."""

@@ -31,7 +31,15 @@ from bridge.journal.ledger import (
     encode_waiting,
     opened,
 )
-from bridge.journal.overlay import MOST_TIES, SIZE, Ids, Overlay, digest, digest_of_name
+from bridge.journal.overlay import (
+    MOST_TIES,
+    SIZE,
+    Ids,
+    Overlay,
+    digest,
+    digest_of_name,
+    make_room,
+)
 from bridge.journal.reading import read_event
 from bridge.journal.sqlite.entries import last_position
 from bridge.journal.sqlite.key_index import Indexes, KeyIndex
@@ -43,7 +51,7 @@ _LOG: Final = logging.getLogger("bridge.journal")
 
 _NONE: Final[Mapping[Place, datetime]] = {}
 _LOOKS: Final = 100  # for a record that is moved each time between two statements
-_CACHED: Final = 8192  # records, and as many again before the oldest of them are forgotten
+_CACHED: Final = 16_384  # records
 
 _RECORDS: Final = "SELECT key, tied_to, track FROM carray(?) CROSS JOIN tracks ON position = value"
 _POSITIONS: Final = "SELECT key, position FROM carray(?) CROSS JOIN names ON key = value"
@@ -118,40 +126,23 @@ class Windows:
 
 
 class RecordCache:
-    """The records used last, by the digests of their names; a digest stands for a tie.
+    """Records by the digests of their names, as many as there is room for; a digest is a tie.
 
     And what is noted of conversations whose user is `settled`.
-
-    Two dictionaries take turns, since removing the oldest entry of one by one costs more.
     """
 
     def __init__(self) -> None:
-        self.latest: dict[bytes, _Found] = {}
-        self.older: dict[bytes, _Found] = {}
+        self.records: dict[bytes, _Found] = {}
         self.settled: dict[str, Settled] = {}
-
-    def get(self, name: bytes) -> _Found | None:
-        """Return what is cached under a name; it is one of the latest from now on."""
-        found = self.latest.get(name)
-        if found is None and (found := self.older.get(name)) is not None:
-            self.latest[name] = found
-        return found
-
-    def without(self, names: set[bytes]) -> set[bytes]:
-        """Return those of these names under which nothing is cached."""
-        return names.difference(self.latest).difference(self.older)
 
     def keep(self, records: Mapping[bytes, _Found]) -> None:
         """Cache what is in the file."""
-        self.latest |= records
-        if len(self.latest) > _CACHED:
-            self.older = self.latest.copy()
-            self.latest.clear()
+        make_room(self.records, _CACHED - len(records))
+        self.records |= records
 
     def clear(self) -> None:
         """Forget everything."""
-        self.latest.clear()
-        self.older = {}
+        self.records.clear()
         self.settled.clear()
 
 
@@ -186,7 +177,7 @@ class GroupLedger(Overlay[bytes]):
             stored_queue=queues.by_lane.get,
             stored_lane=queues.lanes.get,
             id_of_name=digest_of_name,
-            at_hand=cache.latest,
+            at_hand=cache.records,
             settled=cache.settled,
         )
         self._connection = connection
@@ -249,7 +240,7 @@ class GroupLedger(Overlay[bytes]):
 
     def stored_record(self, name: bytes) -> _Found | None:
         """See `Overlay.stored_record`."""
-        found = self._cache.get(name)
+        found = self._cache.records.get(name)
         if found is None and name not in self.missing:
             names = {
                 digest_of_name(each) for event in self._expected for each in first_records(event)
@@ -261,7 +252,7 @@ class GroupLedger(Overlay[bytes]):
     def _read(self, names: set[bytes]) -> Mapping[bytes, _Found]:
         """Read records into the cache, save those that are in it; return what has been read."""
         found: dict[bytes, _Found] = {}
-        wanted = self._cache.without(names)
+        wanted = names.difference(self._cache.records)
         if positions := array("q", self._names.positions(wanted).values()):
             rows: Iterable[tuple[bytes, bytes | None, bytes | None]] = self._connection.execute(
                 _RECORDS, (apsw.carray(positions),)
@@ -323,7 +314,7 @@ class GroupLedger(Overlay[bytes]):
         self._names.merge()
 
     def _is_as_old(self, name: bytes, user: User) -> bool:
-        known = self._cache.get(name)
+        known = self._cache.records.get(name)
         return isinstance(known, User) and known.seen == user.seen
 
     def write_windows(self, places: Sequence[Place], up_to: int, now: int) -> None:

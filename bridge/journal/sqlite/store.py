@@ -139,7 +139,7 @@ class Store:
             threads.callback(self._readers.shutdown)
             writer = self._start_writer(files, source, indexes, windows)
             threads.callback(writer.stop)
-            checkpointer = Checkpointer(checkpoints, writer)
+            checkpointer = Checkpointer(checkpoints, writer, sync=files.sync)
             checkpointer.start()
             threads.callback(checkpointer.stop)
             self._cursors.tail.open(writer.last)
@@ -191,8 +191,8 @@ class Store:
             max_group=self._max_group,
             loop=self._loop,
             answered=self._answered,
-            lost=files.lost,
-            cut=files.cut_short,
+            lost=files.watch.lost,
+            cut=files.watch.cut_short,
             abandoned=_close_abandoned_soon,
         )
         writer.start()
@@ -223,7 +223,7 @@ class Store:
                 return
             files = self._opened.files
             self._opened.threads.close()
-            if files.lost() is not None:
+            if files.watch.lost() is not None:
                 if not files.recovered.exists():
                     copy(self._opened.source, files.recovered, check="quick_check")
                 files.make_room()
@@ -274,7 +274,7 @@ class Store:
 
     async def _recover(self) -> None:
         opened = self._opened
-        if opened is not None and opened.files.are_closed:
+        if opened is not None and opened.files.watch.are_closed:
             self._opened = self._recovering = None
             _open_here.discard(self)
             await in_thread(self._leave_alone, opened)
@@ -301,7 +301,7 @@ class Store:
     async def _trouble_now(self) -> str | None:
         """Return why the journal takes nothing, after another attempt where it recovers."""
         if self._opened is not None and self.writer is not None:
-            lost = self._opened.files.lost()
+            lost = self._opened.files.watch.lost()
             if lost is not None:
                 self._look_after(lost)
         if self._recovering is not None:

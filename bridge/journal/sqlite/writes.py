@@ -60,7 +60,7 @@ class Writes:
         try:
             header = os.pread(self._database, _HEADER, 0)
             now = _Known.now(self._database, self._index)
-        except OSError:  # others have closed them, which `Files.cut_short` finds
+        except OSError:  # others have closed them, which `Watch.cut_short` finds
             return False
         is_told = now.copied != known.copied or now.is_being_copied or known.is_being_copied
         if header != known.header and not is_told and known is self._known:

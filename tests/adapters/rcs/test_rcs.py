@@ -390,3 +390,33 @@ def test_what_an_envelope_holds_is_never_a_handshake(rcs):
 
     assert parsed.response.body == b""
     assert [event.kind for event in parsed.events] == ["unrecognized"]
+
+
+def test_callbacks_in_an_array_are_several():
+    """A gateway's array gives the events of each object in it, and none is a handshake."""
+    open_to_gateways = Rcs("rcs", RcsSettings(bare=True, tokens=(Secret("word"),)))
+    read = {"eventType": "READ", "messageId": "o1", "senderPhoneNumber": "+14155550123"}
+    asked = {"clientToken": TOKEN, "secret": "s"}
+    verified = open_to_gateways.verify(callback([json.loads(INNER), read, asked], tail="word"))
+
+    parsed = open_to_gateways.parse(verified)
+
+    kinds = [event.kind for event in parsed.events]
+    assert kinds == ["message", "status_change", "unrecognized"]
+    assert parsed.response.body == b""
+
+
+@pytest.mark.parametrize("configured", ["shop_agent", "shop_agent@rbm.goog"])
+def test_the_own_agent_is_one_account(configured):
+    """Its id is what sending names it by, where a gateway leaves Google's domain out."""
+    rcs = Rcs("rcs", RcsSettings(insecure=True, bare=True, agent_id=configured))
+    bare = {**json.loads(INNER), "agentId": "shop_agent"}
+    other = {**bare, "agentId": "another_agent"}
+    bodies = [json.loads(INNER), bare, other]
+
+    events = [rcs.parse(rcs.verify(callback(body))).events[0] for body in bodies]
+
+    own = "shop_agent@rbm.goog"
+    assert [event.account for event in events] == [own, own, "another_agent"]
+    assert [event.recipient.user_id for event in events] == [own, own, "another_agent"]
+    assert {event.conversation.id for event in events[:2]} == {f"rcs:{own}:+14155550123"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 
 import psycopg
 import pytest
@@ -271,14 +272,108 @@ async def test_a_task_that_is_left_behind(postgres: PostgresServer) -> None:
     assert postgres.sql("SELECT * FROM after") == f"{b.position}"
 
 
-async def test_rows_that_are_not_read_to_their_end(postgres: PostgresServer) -> None:
-    """A function that ends amid the rows of a statement has failed, and holds nobody up."""
-    async with entries(postgres.dsn, "amid", 2) as (journal, cursor, (a, b)):
-        with pytest.raises(psycopg.ProgrammingError, match="not read to their end"):
+async def rows(connection: psycopg.AsyncConnection) -> object:
+    """Read one row of many."""
+    many = connection.cursor().stream("SELECT generate_series(1, 100000)")
+    await anext(many)
+    return many
+
+
+async def piped(connection: psycopg.AsyncConnection) -> None:
+    """Stay in a pipeline."""
+    async with connection.pipeline():
+        await asyncio.Event().wait()
+
+
+async def notified(connection: psycopg.AsyncConnection) -> None:
+    """Wait for a notification."""
+    await anext(connection.notifies())
+
+
+async def asleep(connection: psycopg.AsyncConnection) -> None:
+    """Wait for a statement."""
+    await connection.execute("SELECT pg_sleep(60)")
+
+
+@pytest.mark.parametrize("work", [rows, piped, notified, asleep])
+async def test_what_is_not_brought_to_its_end(
+    postgres: PostgresServer, work: Callable[[psycopg.AsyncConnection], Awaitable[object]]
+) -> None:
+    """A function that leaves something half done has failed, and holds nobody up."""
+    async with entries(postgres.dsn, f"amid_{work.__name__}", 2) as (journal, cursor, (a, b)):
+        with pytest.raises(psycopg.ProgrammingError, match="not brought to its end"):
             async with asyncio.timeout(journal.database.patience):
                 async with cursor.transaction(a) as connection:
-                    rows = connection.cursor().stream("SELECT generate_series(1, 100000)")
-                    await anext(rows)
+                    left = asyncio.create_task(work(connection))
+                    while not (connection.lock.locked() or connection.pgconn.pipeline_status):
+                        await asyncio.sleep(0)
         async with cursor.transaction(b):
             pass
+        if work in (notified, asleep):  # who waits for the server is told
+            with pytest.raises(psycopg.OperationalError):
+                await left
+        left.cancel()
+        with suppress(asyncio.CancelledError, psycopg.Error):
+            await left
         assert await journal.database.rows("SELECT position FROM $.done") == [(b.position,)]
+
+
+@pytest.mark.parametrize("context", [None, Context()])
+async def test_a_statement_behind_the_last_one(
+    postgres: PostgresServer, context: Context | None
+) -> None:
+    """One that would run after the function's end, and fail, takes no effect away in silence."""
+    schema = "behind" if context is None else "behind_unknown"
+    postgres.sql(f"CREATE TABLE of_{schema} (position bigint)")
+    async with entries(postgres.dsn, schema, 2) as (journal, cursor, given):
+        with suppress(psycopg.errors.InFailedSqlTransaction):
+            async with cursor.transaction(given[0]) as connection:
+                left = asyncio.create_task(connection.execute("SELECT 1 / 0"), context=context)
+                statement = f"INSERT INTO of_{schema} VALUES (%s)"
+                await connection.execute(statement, (given[0].position,))
+            assert postgres.sql(f"SELECT * FROM of_{schema}") == f"{given[0].position}"
+        with pytest.raises(psycopg.Error):
+            await left
+        async with cursor.transaction(given[1]):
+            pass
+        done = await journal.database.rows("SELECT position FROM $.done ORDER BY position")
+        effects = postgres.sql(f"SELECT * FROM of_{schema}").split()
+        assert [str(each) for (each,) in done] == [*effects, f"{given[1].position}"]
+
+
+async def test_a_removal_that_is_skipped(postgres: PostgresServer) -> None:
+    """Where psycopg's removal of prepared statements fails, the next event is taken all the same.
+
+    PostgreSQL skips what is sent in a pipeline after a statement that has failed:
+    https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
+    """
+    async with entries(postgres.dsn, "skipped", 2) as (journal, cursor, (a, b)):
+        with pytest.raises(psycopg.Error):
+            async with cursor.transaction(a) as connection:
+                await connection.execute("SELECT 1", prepare=True)
+                async with connection.pipeline():
+                    await connection.execute("DROP TABLE IF EXISTS none")
+                    failing = await connection.execute("SELECT 1 / 0")
+                    with suppress(psycopg.errors.DivisionByZero):
+                        await failing.fetchone()
+                    await connection.execute("SELECT 2")
+        async with cursor.transaction(b) as connection:
+            assert connection is not None
+        assert await journal.database.rows("SELECT position FROM $.done") == [(b.position,)]
+
+
+async def test_what_a_function_sets_in_psycopg(postgres: PostgresServer) -> None:
+    """What listens to the server's words, and what is prepared, is not the next one's."""
+    async with entries(postgres.dsn, "listens", 2) as (_, cursor, (a, b)):
+        heard: list[object] = []
+        async with cursor.transaction(a) as connection:
+            threshold, most = connection.prepare_threshold, connection.prepared_max
+            connection.prepare_threshold, connection.prepared_max = 0, 1
+            connection.add_notice_handler(heard.append)
+            connection.add_notify_handler(heard.append)
+            await connection.execute("LISTEN words")
+        async with cursor.transaction(b) as connection:
+            assert (connection.prepare_threshold, connection.prepared_max) == (threshold, most)
+            await connection.execute("NOTIFY words")
+            await connection.execute("DO $$ BEGIN RAISE WARNING 'mine'; END $$")
+        assert heard == []

@@ -440,6 +440,27 @@ async def test_a_group_of_new_users_is_known_by_all_names(path: Path) -> None:
         )
 
 
+async def test_more_users_than_are_kept_in_memory(path: Path) -> None:
+    """Each of 9,000 users is known by the user id alone later, in order, out of it and again."""
+    users = range(9_000)  # of whom memory holds some 5,000 with their names
+    others = [number * 7 % len(users) for number in users[::3]]
+
+    def said(number: int, count: int) -> Message:
+        phone = f"+62815{number:08}" if not count else None
+        sender = Party(phone=phone, user_id=f"ID.{number}")
+        return message(f"{number}.{count}", user=phone or f"ID.{number}", sender=sender)
+
+    async with SqliteJournal(path, **at(Clock())) as journal:
+        for count, numbers in enumerate([users, users, others, others]):
+            for start in range(0, len(numbers), 1000):
+                some = numbers[start : start + 1000]
+                await journal.append([said(number, count) for number in some])
+        told = [each.event for each in await everything(journal)]
+    found = {each.message_id: each.conversation.id for each in told if isinstance(each, Message)}
+    assert len(found) == 24_000
+    assert found == {name: f"whatsapp:30058:+62815{int(name[:-2]):08}" for name in found}
+
+
 def test_a_digest_stays_the_same_once_it_is_forgotten() -> None:
     """A name stands for the same record, however many other names came between."""
     name = "shop/user/whatsapp/+6281500000000"
