@@ -53,9 +53,9 @@ def ids_now(event: Event, user: User, account: str) -> Mapping[str, Ids]:
     What comes late may tell an id that the user had before.
     """
     told, known = party_ids(user_of(event)), user.identified.get(account, _NONE)
-    is_late = event.occurred_at.timestamp() + _SKEW < event.received_at.timestamp()
-    first, second = (known, told) if is_late else (told, known)
-    ids = (first[0] or second[0], first[1] or second[1])
+    if event.occurred_at.timestamp() + _SKEW < event.received_at.timestamp():
+        told, known = (known, told) if any(known) or not user.left else (known, known)
+    ids = (told[0] or known[0], told[1] or known[1])
     return user.identified if ids == known else {**user.identified, account: ids}
 
 

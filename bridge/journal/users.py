@@ -105,10 +105,7 @@ def settle(
     if is_direct and user is not None:
         own = user.conversations.get(account, conversation.id)
         if own != conversation.id:
-            if known_as is not None:  # by a phone that may have gone to somebody else since
-                former = ledger.find(name_of_former(conversation.id))
-                user = former if isinstance(former, User) else user
-            conversation = _moved(conversation, user.conversations.get(account, own))
+            conversation = _moved(conversation, own)
     if not is_direct:
         if getattr(event, "reply_until", None) is not None:
             open_group(event, conversation, account, at, ledger)
@@ -288,8 +285,11 @@ class _Told:
     def _had_before(self, user: User, phone: str, change: System) -> bool:
         """Return whether a user had a phone before somebody else changed to it."""
         told = [each for each in self.identities if each != phone]
+        gone = left_at(user, phone)
         if folded(phone) not in map(folded, user.identities):
-            return left_at(user, phone) is not None
+            return gone is not None
+        if gone is not None and gone + _SKEW < self._occurred_at:
+            return not any(each in user.identities and left_at(user, each) is None for each in told)
         return (
             user.since + _SKEW < self._occurred_at
             and not any(each in user.identities for each in told)

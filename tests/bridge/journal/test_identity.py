@@ -677,6 +677,38 @@ def test_what_is_told_of_a_message_by_its_user_s_id(kind):
     assert hers == of(ANNE) != theirs
 
 
+def test_a_message_that_was_deleted_before_it_is_told_by_a_phone_that_another_had():
+    """It is of who has the phone now, as its deletion is."""
+    minutes = [{"occurred_at": NOON + timedelta(minutes=2 * number)} for number in range(1, 4)]
+    moved = names_changed(Party(phone=ANNE), Party(phone=OTHER))
+    came = names_changed(Party(phone=BERT), Party(phone=ANNE))
+    message = says(ANNE, **minutes[2])
+    changes = [attrs.evolve(moved, **minutes[0]), attrs.evolve(came, **minutes[1])]
+    found = play([says(ANNE), says(BERT), *changes, deleted(message, phone=ANNE), message])
+    assert conversations(found)[4:] == [of(BERT)] * 2
+
+
+def test_a_change_to_a_phone_that_another_has_left():
+    """Who had both of its phones, one after another, is not who changes from one to the other."""
+    minutes = [{"occurred_at": NOON + timedelta(minutes=2 * number)} for number in range(1, 5)]
+    numbers = ((ANNE, OTHER), (BERT, ANNE), (OTHER, "+4915755555"), (ANNE, OTHER))
+    changes = [names_changed(*(Party(phone=each) for each in both)) for both in numbers]
+    changes = [attrs.evolve(each, **at) for each, at in zip(changes, minutes, strict=True)]
+    found = play([says(ANNE), says(BERT), *changes, says(OTHER, **minutes[-1])])
+    assert joined(found) == []
+    assert conversations(found) == [of(each) for each in (ANNE, BERT, ANNE, BERT, ANNE, BERT, BERT)]
+
+
+def test_a_late_message_after_a_change_of_number():
+    """It does not tell an id of now, so that the id of the new number is no other user's."""
+    late = says(ANNE, ANNES_ID)
+    moved = names_changed(Party(phone=ANNE), Party(phone=OTHER))
+    moved = attrs.evolve(moved, occurred_at=NOON + timedelta(minutes=5))
+    after = {"received_at": late.received_at + timedelta(minutes=9)}
+    found = play([says(ANNE), moved, attrs.evolve(late, **after), says(OTHER, ANNES_NEW_ID)])
+    assert conversations(found) == [of(ANNE)] * 4
+
+
 async def test_a_change_from_a_phone_that_somebody_else_has():
     """It is whose id is told, also where a status has told the new phone with a third id before."""
     sent = to(ANNE, ANNES_ID)
