@@ -276,13 +276,14 @@ def _in_its_conversation(
                 track.user is not None and where.kind is not _GROUP
             )
             track = track if is_remembered else None
-    known_as = about.whose(message, ledger) if track is None else track.user
+    known_as = about.whose(message, ledger) if track is None else tracks.whose(track, ledger)
     conversation, user, joined = users.settle(message, where, ledger, known_as)
     if user is None:  # nobody is told
         track = track or tracks.find(message, ledger)
         if track is not None and not (where.kind is _GROUP and tracks.is_placed(track, where)):
             where = track.conversation or where
-            conversation, user, joined = users.settle(message, where, ledger, track.user)
+            own = tracks.whose(track, ledger)
+            conversation, user, joined = users.settle(message, where, ledger, own)
     if track is not None:
         joined = (*joined, *_named_now(track, message, conversation))
     before = _join(message, joined, ledger) if joined else ()
@@ -374,7 +375,8 @@ def _status(change: StatusChange, ledger: Ledger) -> Decision:
         conversation = change.conversation
     user: User | None = None
     if conversation is not None:
-        conversation, user, joined = users.settle(change, conversation, ledger, track.user)
+        own = tracks.whose(track, ledger)
+        conversation, user, joined = users.settle(change, conversation, ledger, own)
         joined = (*joined, *_named_now(track, change, conversation))
         before = (*before, *_join(change, joined, ledger)) if joined else before
     change, keys, track = tracks.observe(change, track, conversation, user)

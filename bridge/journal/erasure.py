@@ -8,7 +8,7 @@ from typing import Final, Self
 import attrs
 import orjson
 
-from bridge.journal.identity import name_before, phones_of
+from bridge.journal.identity import identity_of, name_before, phones_of
 from bridge.journal.ledger import Latest, Ledger, Record, User
 from bridge.journal.query import conversation_of, identities, is_one_of
 from bridge.model import (
@@ -53,7 +53,8 @@ class Subject:
         for record in records:
             if isinstance(record, User) and any(name in self.names for name in _known_by(record)):
                 domain = _domain_of(record)
-                others[domain] = _spelled((*others.get(domain, ()), *record.identities))
+                names = (*record.identities, *_ids_of(record))
+                others[domain] = _spelled((*others.get(domain, ()), *names))
                 conversations |= {*record.conversations.values()}
                 before |= _before(record, record.identities)
         return attrs.evolve(
@@ -92,7 +93,7 @@ class Subject:
         if isinstance(record, Latest):  # which names nobody
             return False
         where = record.conversation
-        told = {*record.standing, record.user and record.user.rpartition("/")[2]}
+        told = {*record.standing, record.user and identity_of(record.user)}
         return any(
             name in told
             or folded(name) in told
@@ -135,7 +136,11 @@ def _spelled(names: Iterable[str]) -> tuple[str, ...]:
 
 def _known_by(user: User) -> Iterable[str]:
     """Return a user's names; one who has none any more had the phones that have gone to others."""
-    return user.identities or user.left
+    return (*(user.identities or user.left), *_ids_of(user))
+
+
+def _ids_of(user: User) -> Iterable[str]:
+    return (each for told in user.identified.values() for each in told if each is not None)
 
 
 def _domain_of(record: Record) -> str:

@@ -12,8 +12,9 @@ somebody else. So has one from which somebody writes after its user changed to a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
@@ -41,6 +42,8 @@ EventT = TypeVar("EventT", bound=Event)
 
 _DAY: Final = 86_400.0
 _MOST_AWAITED: Final = 256  # messages of one domain
+_FORMER: Final = "/former/"
+_BEFORE_IDENTITY: Final = 3  # parts of a name by one
 _WORDS: Final = (Handover, ConsentChange)
 _SIDES: Final = ("sender", "recipient", "party")
 _DIRECT: Final = ConversationKind.DIRECT
@@ -48,6 +51,7 @@ _INBOUND: Final = Direction.INBOUND
 _NOWHERE: Final[Mapping[str, str]] = {}
 _NEVER: Final[Mapping[str, Any]] = {}
 _new_user: Final = builder(User)
+_set_of: Final[Callable[[tuple[str, ...]], frozenset[str]]] = lru_cache(maxsize=8)(frozenset)
 
 
 def names_of(event: Event) -> list[str]:
@@ -108,7 +112,7 @@ def _settled(message: Message, said: tuple[Any, ...], ledger: Ledger) -> Settled
     first, where = party.phone or party.user_id, message.conversation
     if not first or message.direction is not _INBOUND or where.kind is not _DIRECT:
         return None
-    awaited = _awaited(message, ledger)
+    awaited = _set_of(_awaited(message, ledger))
     if awaited and _short(message.key) in awaited:
         return None  # it may be shown now, or have been deleted already
     name = name_by(message.domain, message.channel, first)
@@ -195,9 +199,8 @@ def _is_as_said(user: User, first: str, message: Message) -> bool:
         and (
             not user.identified
             if party.user_id is None and party.parent_user_id is None
-            else account in user.identified and _has_both(user, party)
+            else user.identified.get(account) == party_ids(party) and _has_both(user, party)
         )
-        and _with_ids(party, user, account) is party
     )
 
 
@@ -261,13 +264,6 @@ def ids_known(user: User, account: str) -> Ids:
         return found
     told = set(user.identified.values())
     return told.pop() if len(told) == 1 else (None, None)
-
-
-def ids_together(some: Mapping[str, Ids], others: Mapping[str, Ids]) -> Mapping[str, Ids]:
-    """Return the ids by account of two users who turned out to be one."""
-    none: Ids = (None, None)
-    pairs = {each: (some.get(each, none), others.get(each, none)) for each in {**others, **some}}
-    return {each: (a[0] or b[0], a[1] or b[1]) for each, (a, b) in pairs.items()}
 
 
 def with_names(event: EventT, user: User | None) -> EventT:
@@ -389,7 +385,13 @@ def name_of(conversation: str) -> tuple[str, str]:
 def name_of_former(conversation: str) -> str:
     """Return the name of whoever a conversation is with, where its phone has gone to another."""
     name, account = name_of(conversation)
-    return f"{name}/former/{account}"
+    return f"{name}{_FORMER}{account}"
+
+
+def identity_of(name: str) -> str:
+    """Return the identity by which somebody is known under a name, or was in a conversation."""
+    identity = name.split("/", _BEFORE_IDENTITY)[-1]
+    return identity.rpartition(_FORMER)[0] or identity
 
 
 def name_before(conversation: str, phone: str) -> str:

@@ -180,7 +180,7 @@ class Settled:
     after: datetime
     until: datetime
     unshown: tuple[str, ...]
-    awaited: tuple[str, ...]
+    awaited: frozenset[str]
     user: User
 
 

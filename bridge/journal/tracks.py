@@ -17,6 +17,7 @@ from typing import Final
 import attrs
 
 from bridge.journal import waiting
+from bridge.journal.identity import name_of_former
 from bridge.journal.ledger import Ledger, Observation, Track, User
 from bridge.model import (
     Conversation,
@@ -132,6 +133,19 @@ def own_id(message: Message, alias: str, ledger: Ledger) -> str | None:
     """Return the channel's own id of another message, which `message` calls by its id space's."""
     track = ledger.find(_name(message, message.id_space or "", alias))
     return track.message_id if isinstance(track, Track) else None
+
+
+def whose(track: Track, ledger: Ledger) -> str | None:
+    """Return the name of the user of a message, whose phone may have gone to somebody else since.
+
+    The user's record may have gone by that phone.
+    """
+    where = track.conversation
+    user = None if track.user is None or where is None else ledger.find(track.user)
+    if isinstance(user, User) and where and user.conversations.get(track.account or "") != where.id:
+        former = ledger.find(name_of_former(where.id))
+        return former.name if isinstance(former, User) else track.user
+    return track.user
 
 
 def is_placed(track: Track, where: Conversation | None) -> bool:

@@ -17,9 +17,7 @@ from bridge.journal.identity import (
     heard,
     identities_of,
     identity_in,
-    ids_known,
     ids_of,
-    ids_together,
     ids_told,
     left_at,
     name_before,
@@ -33,7 +31,8 @@ from bridge.journal.identity import (
     phones_of,
     user_of,
 )
-from bridge.journal.ledger import Ids, Ledger, User
+from bridge.journal.ids import are_last_told, are_others, ids_after, ids_now, ids_together
+from bridge.journal.ledger import Ledger, User
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -41,7 +40,6 @@ from bridge.model import (
     Direction,
     Event,
     Message,
-    Party,
     StatusChange,
     System,
     Typing,
@@ -91,7 +89,7 @@ def settle(
     if not (
         isinstance(user, User)
         and (identities == user.identities or all(each in user.identities for each in identities))
-        and (account in user.identified or party is None or identities == (party.phone,))
+        and (party is None or are_last_told(party_ids(party), user, account))
         and (account in user.conversations or not is_direct)
         and at <= user.seen + _DAY
         and (not user.left or party is None or party.phone not in user.left)
@@ -107,10 +105,7 @@ def settle(
     if is_direct and user is not None:
         own = user.conversations.get(account, conversation.id)
         if own != conversation.id:
-            if known_as is not None:  # by a phone that may have gone to somebody else since
-                former = ledger.find(name_of_former(conversation.id))
-                user = former if isinstance(former, User) else user
-            conversation = _moved(conversation, user.conversations.get(account, own))
+            conversation = _moved(conversation, own)
     if not is_direct:
         if getattr(event, "reply_until", None) is not None:
             open_group(event, conversation, account, at, ledger)
@@ -151,6 +146,10 @@ class _Told:
             return self._without(taken).learn(direct, ledger, known_as)
         user = ledger.find(known_as) if known_as is not None else None
         if isinstance(user, User):
+            if self._is_apart(user, found.values()):
+                named, joined = self._join(found.values(), None, ledger)
+                self._follow(named, last, ledger)
+                return named if self.ids and type(self.event) is Message else user, joined
             if not self._is_anothers(
                 user, self.identities[0] if self.identities else "", owners
             ) and (_is_answer(self.event) or not self._has_other_phone(user)):
@@ -208,7 +207,7 @@ class _Told:
             seen=self.at,
             identities=tuple(self.identities[:_MOST_IDENTITIES]),
             conversations=_NEVER if direct is None else {self.account: direct.id},
-            identified={self.account: self._ids_of(_NEVER)} if is_identified else _NEVER,
+            identified={self.account: party_ids(user_of(self.event))} if is_identified else _NEVER,
             reply_until=_NEVER,
             owned=_NEVER,
             granted=_NEVER,
@@ -259,7 +258,7 @@ class _Told:
         if any(each in user.identities for each in self.ids):
             return False
         if self.ids and self.account in user.identified:
-            return self._has_other_ids(user, owners)
+            return are_others(party_ids(user_of(self.event)), owners, user, self.account)
         if any(left_at(each, identity) is not None for each in owners):
             return True
         gone = left_at(user, self.identities[0]) if self.identities else None
@@ -269,23 +268,30 @@ class _Told:
             and (bool(self.ids) or _is_by_user(self.event))
         )
 
-    def _has_other_ids(self, user: User, owners: Sequence[User]) -> bool:
-        """Return whether a user's own id or that of its parent is another than is told.
+    def _is_apart(self, user: User, named: Iterable[User]) -> bool:
+        """Return whether a user, whom the event is known to be of, is none of those it names.
 
-        Only one of them may be told now, and the other one before.
+        They go by other ids, or one of them has a phone by now that the user has left.
         """
-        known, told = user.identified[self.account], party_ids(user_of(self.event))
-        for each in owners:
-            own, parent = ids_known(each, self.account)
-            told = (told[0] or own, told[1] or parent)
-        return not any(known) or any(a and b and a != b for a, b in zip(known, told, strict=True))
+        others = [each for each in named if each.name != user.name]
+        if not others or change_of(self.event) is not None:
+            return False
+        if any(left_at(user, each) is not None for each in phones_of(self.identities)):
+            return True
+        ids = user.identified.get(self.account, (None, None))
+        theirs = [each for each in others if self.account in each.identified]
+        return any(ids) and any(are_others(ids, (), each, self.account) for each in theirs)
 
     def _had_before(self, user: User, phone: str, change: System) -> bool:
         """Return whether a user had a phone before somebody else changed to it."""
         told = [each for each in self.identities if each != phone]
+        gone = left_at(user, phone)
+        if folded(phone) not in map(folded, user.identities):
+            return gone is not None
+        if gone is not None and gone + _SKEW < self._occurred_at:
+            return not any(each in user.identities and left_at(user, each) is None for each in told)
         return (
-            folded(phone) in map(folded, user.identities)
-            and user.since + _SKEW < self._occurred_at
+            user.since + _SKEW < self._occurred_at
             and not any(each in user.identities for each in told)
             and not any(left_at(user, each) is not None for each in phones_before(change))
         )
@@ -295,7 +301,8 @@ class _Told:
         change = change_of(self.event)
         told = set(self.identities)
         taken: list[str] = []
-        for phone in phones_before(change) if change is not None else ():
+        phones = phones_before(change) if change is not None else ()
+        for phone in filter(told.__contains__, phones):
             theirs = told - {phone}
             holders = [user for user in users if phone in user.identities]
             taken += (
@@ -348,16 +355,15 @@ class _Told:
 
     def _keep(self, user: User, direct: Conversation | None, ledger: Ledger) -> User:
         """Add what is told to a user's record."""
-        conversations, identified = user.conversations, user.identified
+        conversations = user.conversations
         if direct is not None and self.account not in conversations:
             conversations = {**conversations, self.account: self._own(direct, user, ledger)}
         change = change_of(self.event)
         if change is not None:
-            identified = {a: each for a, each in identified.items() if a != self.account}
-            if self.account in user.identified and self._tells_new_id(change, user):
-                identified[self.account] = self._ids_of(user.identified, change.after)
-        elif any(party_ids(user_of(self.event))):
-            identified = {**identified, self.account: self._ids_of(identified)}
+            is_new = self._tells_new_id(change, user)
+            identified = ids_after(change, user, self.account, is_new=is_new)
+        else:
+            identified = ids_now(self.event, user, self.account)
         identities = _together(user.identities, self.identities)
         user = _learned(
             user,
@@ -369,12 +375,6 @@ class _Told:
         )
         self._save(user, ledger)
         return user
-
-    def _ids_of(self, before: Mapping[str, Ids], party: Party | None = None) -> Ids:
-        """Return the ids by which the user goes from now on in the account."""
-        told = party_ids(user_of(self.event) if party is None else party)
-        user_id, parent = before.get(self.account, (None, None))
-        return told[0] or user_id, told[1] or parent
 
     def _own(self, direct: Conversation, user: User, ledger: Ledger) -> str:
         """Return the id of a user's conversation, which is not that of who had the phone before."""

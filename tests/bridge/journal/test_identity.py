@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from bridge.journal.erasure import Subject
 from bridge.journal.identity import name_of, phone_of
 from bridge.journal.lanes import lane_of
-from bridge.journal.ledger import User, decode_record, encode_record
-from bridge.journal.query import JOINED
+from bridge.journal.ledger import Track, User, decode_record, encode_record
+from bridge.journal.memory import MemoryJournal
+from bridge.journal.query import JOINED, Query
 from bridge.model import (
     ConsentChange,
     Conversation,
@@ -35,7 +37,14 @@ from bridge.model import (
     Text,
     Unsupported,
 )
-from bridge.model.keys import conversation_id, folded, group_conversation_id, in_domain, message_key
+from bridge.model.keys import (
+    conversation_id,
+    deletion_key,
+    folded,
+    group_conversation_id,
+    in_domain,
+    message_key,
+)
 from tests.bridge.events import ACCOUNT, BUSINESS, NOON, created, notice, numbered_status, status
 from tests.bridge.journal.accounts import poorly, told
 from tests.bridge.journal.shelf import Shelf
@@ -548,6 +557,180 @@ def test_an_id_is_told_while_it_is_the_user_s():
     assert seen.recipient == Party(phone=ANNE, user_id=new)
 
 
+def names_changed(before: Party, after: Party) -> Message:
+    """Return what a provider reports of a change, with all names from before it and after it."""
+    kind = SystemKind.USER_ID if before.phone == after.phone else SystemKind.NUMBER
+    if kind is SystemKind.USER_ID:
+        words = {"previous": before.user_id, "current": after.user_id}
+    else:
+        words = {"previous": before.phone[1:], "current": after.phone[1:]}
+    content = System(change=kind, before=before, after=after, **words)
+    return attrs.evolve(says(before.phone, before.user_id), content=content)
+
+
+def in_account(message: Message, account: str) -> Message:
+    """Return a user's message to another account of the business."""
+    where = conversation_id("whatsapp", account, message.sender.phone or message.sender.user_id)
+    return attrs.evolve(message, account=account, conversation=Conversation(id=where))
+
+
+def deleted(message: Message, **names: str) -> Message:
+    """Return a status by which the user has deleted a message, and which tells these names."""
+    party = Party(**names)
+    told_by = party.phone or party.user_id or f"message:{message.message_id}"
+    return attrs.evolve(
+        message,
+        key=deletion_key("whatsapp", message.message_id),
+        content=Deletion(message_id=message.message_id),
+        sender=party,
+        conversation=Conversation(id=of(told_by)),
+    )
+
+
+ANNES_NEW_ID = "DE.20270101000001"
+NEW_ID = names_changed(Party(phone=ANNE, user_id=ANNES_ID), Party(phone=ANNE, user_id=ANNES_NEW_ID))
+NEW_NUMBER = names_changed(Party(phone=ANNE), Party(phone=OTHER, user_id=ANNES_NEW_ID))
+
+
+@pytest.mark.parametrize("change", [NEW_ID, NEW_NUMBER])
+@pytest.mark.parametrize("is_retried", [True, False])
+def test_a_change_that_is_told_again(change, is_retried):
+    """The id after it is the user's still, so that a phone with another id is somebody else's."""
+    again = change if is_retried else attrs.evolve(says(), content=change.content)
+    phone = change.content.after.phone
+    events = [says(ANNE, ANNES_ID), change, says(phone, ANNES_NEW_ID), again]
+    found = play([*events, says(phone), says(phone, BERTS_ID)])
+    *_, anne, bert = found
+    assert (anne.sender.user_id, lane_of(anne)) == (ANNES_NEW_ID, of(ANNE))
+    assert lane_of(bert) == of(BERTS_ID)
+
+
+def test_a_change_of_id_is_one_in_every_account_that_had_the_id():
+    """An account tells the id that another one was told of, and ids of its own stay."""
+    shelf = Shelf()
+    told_before = [says(ANNE, ANNES_ID), in_account(says(ANNE, ANNES_ID), "second")]
+    play([*told_before, in_account(says(ANNE, "DE.own"), "third"), NEW_ID], shelf)
+    accounts = [says(ANNE), in_account(says(ANNE), "second"), in_account(says(ANNE), "third")]
+    senders = [each.sender.user_id for each in play(accounts, shelf)]
+    assert senders == [ANNES_NEW_ID, ANNES_NEW_ID, "DE.own"]
+
+
+def test_a_change_of_number_is_one_in_every_account():
+    """No account tells an id that went with the number, and all take the new one as the user's."""
+    shelf = Shelf()
+    moved = names_changed(Party(phone=ANNE), Party(phone=OTHER))
+    play([says(ANNE, ANNES_ID), in_account(says(ANNE, ANNES_ID), "second"), moved], shelf)
+    new = [says(OTHER), in_account(says(OTHER), "second")]
+    new += [in_account(says(OTHER, ANNES_NEW_ID), "second"), in_account(says(OTHER), "second")]
+    found = play(new, shelf)
+    assert [each.sender.user_id for each in found] == [None, None, ANNES_NEW_ID, ANNES_NEW_ID]
+    second = conversation_id("whatsapp", "second", ANNE)
+    assert conversations(found) == [of(ANNE), second, second, second]
+
+
+def test_what_comes_late_tells_no_id_anew():
+    """A message from before a change of id, told days after it, does not bring back the old id."""
+    late = says(ANNE, ANNES_ID)
+    received = {"received_at": late.received_at + timedelta(days=2)}
+    events = [says(ANNE, ANNES_ID), NEW_ID, attrs.evolve(late, **received)]
+    *_, old, now = play([*events, attrs.evolve(says(ANNE), **received)])
+    assert (old.sender.user_id, now.sender.user_id) == (ANNES_ID, ANNES_NEW_ID)
+
+
+def test_ids_that_an_earlier_version_did_not_keep():
+    """A user who was known to have an id tells which it is with the next message that has it."""
+    shelf = Shelf()
+    play([says(ANNE, ANNES_ID)], shelf)
+    name = name_of(of(ANNE))[0]
+    fields = orjson.loads(encode_record(shelf.find(name)))
+    shelf.save(decode_record(orjson.dumps({**fields, "identified": [ACCOUNT]})))
+    found = play([says(ANNE), says(ANNE, ANNES_ID), says(ANNE)], shelf)
+    assert [each.sender.user_id for each in found] == [None, ANNES_ID, ANNES_ID]
+
+
+# --- whose a message is, once its user's phone is somebody else's -----------------------------
+
+
+def test_statuses_of_what_went_to_a_phone_before():
+    """However many of them tell the phone, whoever has it now is not taken for who had it."""
+    sent = to(ANNE, ANNES_ID)
+    seen = reached(sent, phone=ANNE)
+    arrived = status(Status.DELIVERED, sent.message_id, recipient=seen.recipient)
+    arrived = attrs.evolve(arrived, conversation=seen.conversation)
+    events = [says(ANNE, ANNES_ID), sent, says(ANNE, BERTS_ID), seen, arrived]
+    found = play([*events, says(None, ANNES_ID), says(None, BERTS_ID)])
+    assert joined(found) == []
+    assert conversations(found)[3:] == [of(ANNE)] * 3 + [of(BERTS_ID)]
+
+
+@pytest.mark.parametrize("kind", ["deletion", "status"])
+def test_what_is_told_of_a_message_by_its_user_s_id(kind):
+    """Of a message that was told before its user changed to another number, and somebody came."""
+    message = says(None, ANNES_ID) if kind == "deletion" else to(None, ANNES_ID)
+    before = deleted(message, user_id=ANNES_ID) if kind == "deletion" else message
+    after = message if kind == "deletion" else reached(message, user_id=ANNES_ID)
+    moved = names_changed(Party(phone=ANNE), Party(phone=OTHER))
+    bert = says(ANNE, occurred_at=NOON + timedelta(seconds=5))
+    found = play([says(ANNE, ANNES_ID), before, moved, bert, after])
+    assert joined(found) == []
+    *_, theirs, hers = conversations(found)
+    assert hers == of(ANNE) != theirs
+
+
+def test_a_message_that_was_deleted_before_it_is_told_by_a_phone_that_another_had():
+    """It is of who has the phone now, as its deletion is."""
+    minutes = [{"occurred_at": NOON + timedelta(minutes=2 * number)} for number in range(1, 4)]
+    moved = names_changed(Party(phone=ANNE), Party(phone=OTHER))
+    came = names_changed(Party(phone=BERT), Party(phone=ANNE))
+    message = says(ANNE, **minutes[2])
+    changes = [attrs.evolve(moved, **minutes[0]), attrs.evolve(came, **minutes[1])]
+    found = play([says(ANNE), says(BERT), *changes, deleted(message, phone=ANNE), message])
+    assert conversations(found)[4:] == [of(BERT)] * 2
+
+
+def test_a_change_to_a_phone_that_another_has_left():
+    """Who had both of its phones, one after another, is not who changes from one to the other."""
+    minutes = [{"occurred_at": NOON + timedelta(minutes=2 * number)} for number in range(1, 5)]
+    numbers = ((ANNE, OTHER), (BERT, ANNE), (OTHER, "+4915755555"), (ANNE, OTHER))
+    changes = [names_changed(*(Party(phone=each) for each in both)) for both in numbers]
+    changes = [attrs.evolve(each, **at) for each, at in zip(changes, minutes, strict=True)]
+    found = play([says(ANNE), says(BERT), *changes, says(OTHER, **minutes[-1])])
+    assert joined(found) == []
+    assert conversations(found) == [of(each) for each in (ANNE, BERT, ANNE, BERT, ANNE, BERT, BERT)]
+
+
+def test_a_late_message_after_a_change_of_number():
+    """It does not tell an id of now, so that the id of the new number is no other user's."""
+    late = says(ANNE, ANNES_ID)
+    moved = names_changed(Party(phone=ANNE), Party(phone=OTHER))
+    moved = attrs.evolve(moved, occurred_at=NOON + timedelta(minutes=5))
+    after = {"received_at": late.received_at + timedelta(minutes=9)}
+    found = play([says(ANNE), moved, attrs.evolve(late, **after), says(OTHER, ANNES_NEW_ID)])
+    assert conversations(found) == [of(ANNE)] * 4
+
+
+async def test_a_change_from_a_phone_that_somebody_else_has():
+    """It is whose id is told, also where a status has told the new phone with a third id before."""
+    sent = to(ANNE, ANNES_ID)
+    seen = reached(sent, phone=BERT, user_id=BERTS_ID)
+    changed_by = names_changed(Party(phone=ANNE, user_id="DE.C"), Party(phone=BERT))
+    async with MemoryJournal() as journal:
+        for each in (says(ANNE, ANNES_ID), says(BERT, ANNES_ID), sent, seen, says(None, "DE.C")):
+            await journal.append([each])
+        await journal.append([changed_by])
+        (entry,) = await journal.search(Query(newest_first=True, limit=1))
+    assert (entry.event.key, entry.lane) == (changed_by.key, of("DE.C"))
+
+
+def test_a_message_by_the_phone_of_one_and_its_deletion_by_the_id_of_another():
+    """Two users who go by other ids are not one because of it."""
+    message = says(ANNE)
+    events = [says(ANNE, ANNES_ID), deleted(message, user_id=BERTS_ID), message]
+    found = play([*events, says(None, ANNES_ID), says(None, BERTS_ID)])
+    assert joined(found) == []
+    assert conversations(found) == [of(ANNE), *[of(BERTS_ID)] * 2, of(ANNE), of(BERTS_ID)]
+
+
 def anything() -> st.SearchStrategy[Event]:
     """Return events of few ids, so that they meet."""
     party = st.sampled_from(
@@ -807,6 +990,32 @@ def test_who_has_no_name_any_more_is_erased():
     left = [each for each in users(shelf) if not subject.is_known_by(each)]
     assert len(users(shelf)) == 2
     assert left == []
+
+
+def test_a_message_to_who_had_a_number_before_is_erased_with_the_number():
+    """What is remembered of it names the number, whichever name the user has in its account."""
+    shelf = Shelf()
+    play([says(ANNE, ANNES_ID), in_account(says(None, ANNES_ID), "second")], shelf)
+    sent = to(None, ANNES_ID)
+    where = Conversation(id=conversation_id("whatsapp", "second", ANNES_ID))
+    sent = attrs.evolve(sent, account="second", conversation=where)
+    play([says(ANNE, BERTS_ID), sent], shelf)
+    subject = Subject.of(ANNE).known_from(users(shelf))
+    tracks = [each for each in shelf.records.values() if isinstance(each, Track)]
+    assert [ANNE in str(encode_record(each)) for each in tracks] == [True]
+    assert all(map(subject.is_known_by, tracks))
+
+
+def test_whoever_has_had_more_ids_than_are_kept_is_erased_by_the_last_one():
+    """A user is found by the id that is told of them, however many there were before."""
+    shelf, ids = Shelf(), [f"DE.{number}" for number in range(40)]
+    parties = [Party(phone=ANNE, user_id=each) for each in ids]
+    changes = [names_changed(*each) for each in itertools.pairwise(parties)]
+    play([says(ANNE, ids[0]), *changes, says(ANNE, ids[-1])], shelf)
+    (user,) = {each.name: each for each in users(shelf) if ANNE in each.identities}.values()
+    subject = Subject.of(ids[-1]).known_from(users(shelf))
+    assert ids[-1] in str(encode_record(user))
+    assert subject.is_known_by(user)
 
 
 @given(st.permutations(["phone and parent", "phone and id", "phone"]))
