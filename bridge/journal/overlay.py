@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from itertools import islice
 from random import getrandbits
 from typing import Any, Final, Generic, TypeVar
 
@@ -82,7 +81,8 @@ def make_room(kept: dict[Any, Any], most: int) -> None:
     while kept and len(kept) >= most:
         size = len(kept) // 8 + 1
         start = size * getrandbits(3)
-        for key in list(islice(kept, start, start + size)):
+        # All of the keys, as another thread may add one before an iterator is used.
+        for key in list(kept)[start : start + size]:
             kept.pop(key, None)
 
 

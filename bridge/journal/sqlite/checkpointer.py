@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -56,10 +56,11 @@ class Checkpointer:
             due.wait()
             if self._stopping.is_set():
                 break  # SQLite does the rest when it closes, where it may
-            for _ in range(_ROUNDS):
-                # Whatever is wrong, the writer tells when it copies: a commit may be under way now.
-                with suppress(Exception):  # the thread outlives whatever the disk does
+            # The log is locked for a moment where a commit is under way, or the writer empties it.
+            with _failures_told(), suppress(apsw.BusyError):
+                for _ in range(_ROUNDS):
                     _copy(self._connection)
+                    # Each descriptor is told of a failure: this one now, SQLite's at its next sync.
                     self._sync()
             rest_copied = threading.Event()
             self._writer.put(Chore(partial(self._copy_rest, done=rest_copied)))
@@ -69,12 +70,19 @@ class Checkpointer:
         # Cleared by the writer, so that a log which is about to start over is not due again.
         self._writer.checkpoint_due.clear()
         try:
-            _copy(connection)
-        except Exception as error:  # noqa: BLE001 - as in _run
-            # The log only grows meanwhile: appends do not fail for it, and it is tried again.
-            _LOG.warning("a checkpoint failed: %s: %s", type(error).__name__, error)
+            with _failures_told():
+                _copy(connection)
         finally:
             done.set()
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Say what fails; the log only grows meanwhile, appends do not fail, and it is tried again."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the threads outlive whatever the disk does
+        _LOG.warning("a checkpoint failed: %s: %s", type(error).__name__, error)
 
 
 def _copy(connection: apsw.Connection) -> None:

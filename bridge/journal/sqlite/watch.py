@@ -9,7 +9,6 @@ https://docs.kernel.org/filesystems/multigrain-ts.html
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 from collections.abc import Callable
@@ -30,7 +29,7 @@ _AT_FDCWD: Final = -100
 _AT_SYMLINK_NOFOLLOW: Final = 0x100
 _INODE_AND_SIZE: Final = 0x100 | 0x200
 _FIELDS: Final = struct.Struct("=32xQQ88xII")  # inode, size, the two numbers of the device
-_Buffer: Final = ctypes.c_char * 256
+_SIZE: Final = 256
 
 
 class Watch:
@@ -111,7 +110,8 @@ class Watch:
 def _look_at(path: str) -> Callable[[], tuple[Identity, int]]:
     """Return what tells which file is at a path, and its size; links are not followed.
 
-    It raises `OSError`. Where there is no statx, as in some systems and sandboxes, it is `lstat`.
+    It raises `OSError`. Where there is no statx, as in some systems and sandboxes, it is `lstat`,
+    and so it is for a Python that was built without libffi.
     """
 
     def lstat() -> tuple[Identity, int]:
@@ -119,13 +119,17 @@ def _look_at(path: str) -> Callable[[], tuple[Identity, int]]:
         return _identity(found), found.st_size
 
     named = os.fsencode(path)
-    statx = getattr(ctypes.CDLL(None), "statx", None)
-    if statx is None:
+    try:
+        import ctypes  # noqa: PLC0415 - as told
+
+        statx = ctypes.CDLL(None).statx
+    except (ImportError, OSError, AttributeError):
         return lstat
-    statx.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, _Buffer]
+    room = ctypes.c_char * _SIZE
+    statx.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, room]
 
     def look() -> tuple[Identity, int]:
-        buffer = _Buffer()  # for each of the threads
+        buffer = room()  # for each of the threads
         if statx(_AT_FDCWD, named, _AT_SYMLINK_NOFOLLOW, _INODE_AND_SIZE, buffer):
             return lstat()  # which says what is wrong
         inode, size, major, minor = _FIELDS.unpack_from(buffer)

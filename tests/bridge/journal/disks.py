@@ -17,6 +17,7 @@ class Disk(apsw.VFS):
     def __init__(self) -> None:
         self.name = f"disk-{uuid4()}"
         self.failing = False
+        self.failing_once: set[str] = set()  # names of files of which the next sync is refused
         self.syncing = threading.Event()
         self.open_gate = threading.Event()
         self.open_gate.set()
@@ -36,14 +37,16 @@ class Disk(apsw.VFS):
     def note_sync(self, path: str) -> None:
         self.syncing.set()
         self.open_gate.wait()
-        if self.failing:
+        name = Path(path).name
+        if self.failing or name in self.failing_once:
+            self.failing_once.discard(name)
             error = apsw.IOError("the disk does not answer")
             error.extendedresult = apsw.SQLITE_IOERR_FSYNC
             raise error
         # Read under the lock: of two threads that sync one file, the one that read first must
         # not be noted last, as if the disk had forgotten what it had.
         with self._lock:
-            self._synced[Path(path).name] = Path(path).read_bytes()
+            self._synced[name] = Path(path).read_bytes()
 
     def after_power_loss(self) -> Mapping[str, bytes]:
         """Return what would be found on the disk if the power went now."""

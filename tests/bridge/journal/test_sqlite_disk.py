@@ -223,6 +223,22 @@ async def test_checkpoint_fails(path: Path, disk: Disk, caplog: pytest.LogCaptur
         assert await ids(journal) == ["a", "b"]
 
 
+async def test_a_sync_of_the_database_fails_once(
+    path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said even where the next sync succeeds, as a disk that fails may have lost a page."""
+    async with SqliteJournal(path, vfs=disk.name) as journal:
+        await journal.append([message("a")])
+        disk.failing_once.add(path.name)
+        journal.checkpoint_soon()
+        async with asyncio.timeout(PATIENCE):
+            while not caplog.records:
+                await run(journal, "SELECT 1")
+        assert await ids(journal) == ["a"]
+    (record,) = caplog.records
+    assert record.getMessage() == "a checkpoint failed: IOError: the disk does not answer"
+
+
 async def test_locked_by_another_program(path: Path) -> None:
     """A file that another program keeps locked fails appends, until it lets go."""
     async with SqliteJournal(path, busy_timeout=0.01) as journal:

@@ -244,6 +244,32 @@ async def test_it_is_noticed_while_nothing_is_appended(path: Path) -> None:
         assert await after_a_kill(path) == ["a"]
 
 
+async def test_a_python_that_calls_no_foreign_functions(path: Path) -> None:
+    """Where Python was built without libffi, a journal works, and misses its log as elsewhere."""
+    code = """if True:
+        import asyncio, sys
+        from pathlib import Path
+        sys.modules["_ctypes"] = None
+        from bridge.errors import JournalError
+        from bridge.journal.sqlite import SqliteJournal
+        from tests.bridge.events import message
+        async def main():
+            async with SqliteJournal(sys.argv[1]) as journal:
+                print((await journal.append([message("a")])).published)
+                log = Path(f"{sys.argv[1]}-wal")
+                log.rename(f"{log}.elsewhere")
+                try:
+                    await journal.append([message("b")])
+                except JournalError as error:
+                    print(error)
+        asyncio.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"1\n{path}-wal is gone (No such file or directory)\n"
+
+
 async def test_deleted_before_it_is_closed(path: Path) -> None:
     """A journal that is closed after its files were deleted leaves all of it in new ones."""
     async with SqliteJournal(path) as journal:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from bridge.errors import JournalError
 from bridge.journal.identity import name_of, names_of
 from bridge.journal.ledger import User
-from bridge.journal.overlay import digest_of_name
+from bridge.journal.overlay import Ids, digest, digest_of_name
 from bridge.journal.protocol import Appended
 from bridge.journal.sqlite import SqliteJournal
 from bridge.journal.sqlite.schema import connect
@@ -27,6 +29,7 @@ from tests.bridge.events import NOON, message, status
 from tests.bridge.journal.disks import Disk, restore
 from tests.bridge.journal.files import DAY, Clock, at, everything, run
 
+THREADS = 4
 FEW = 5  # keys in memory, so that they are merged all the time
 
 
@@ -468,3 +471,23 @@ def test_a_digest_stays_the_same_once_it_is_forgotten() -> None:
     for number in range(10_000):
         digest_of_name(f"shop/user/whatsapp/+62816{number:08}")
     assert digest_of_name(name) == before
+
+
+def test_digests_are_made_in_several_threads_at_once() -> None:
+    """Each thread gets the digests that it asks for, while the others make room for theirs."""
+    kept = Ids(digest, most=64)
+    expected = {f"shop/{number}": digest(f"shop/{number}") for number in range(500)}
+
+    def ask(names: Sequence[str]) -> bool:
+        return all(kept[name] == expected[name] for name in names)
+
+    names = list(expected)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(THREADS) as threads:
+            found = list(threads.map(ask, [names[start:] * 300 for start in range(THREADS)]))
+    finally:
+        sys.setswitchinterval(before)
+    assert found == [True] * THREADS
+    assert len(kept) < 64 + THREADS
