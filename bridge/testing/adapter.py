@@ -8,8 +8,8 @@ come into an authentic callback is the author's part.
 from __future__ import annotations
 
 import json
+import socket
 import sys
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -352,31 +352,39 @@ def _check_whole(parsed: Parsed) -> None:
 
 # --- I/O -----------------------------------------------------------------------------------
 
-_IO: Final = ("open", "socket.", "subprocess.", "os.", "shutil.", "tempfile.", "time.sleep")
-_seen: dict[int, list[str]] = {}  # of the threads that are watched
-_is_hooked = False
+# In place of audit hooks, which see more: none can be taken out again, and as long as there is one,
+# threads that begin at once under a tracer such as coverage may fail in CPython 3.11.
+_IO: Final = frozenset(
+    {
+        *("io.open", "io.open_code", "time.sleep", "_posixsubprocess.fork_exec"),
+        *("_socket.getaddrinfo", "_socket.gethostbyname", "_socket.getnameinfo"),
+    }
+)
+_SYSTEM: Final = ("posix", "nt")
+_NO_IO: Final = frozenset({"fspath", "getpid", "urandom"})
 
 
-def _note(event: str, _arguments: tuple[object, ...]) -> None:
-    if _seen:
-        seen = _seen.get(threading.get_ident())
-        if seen is not None and event.startswith(_IO):
-            seen.append(event)
+def _is_io(function: Any) -> bool:  # noqa: ANN401 - whatever is written in C
+    module, name = getattr(function, "__module__", None), function.__name__
+    if module in _SYSTEM:
+        return name not in _NO_IO
+    return f"{module}.{name}" in _IO or isinstance(
+        getattr(function, "__self__", None), socket.socket
+    )
 
 
 @contextmanager
 def _watched() -> Iterator[list[str]]:
-    """Give the list of this thread's audit events, of those that are I/O, in the block.
-
-    https://docs.python.org/3/library/audit_events.html
-    """
-    global _is_hooked  # noqa: PLW0603 - a hook cannot be taken out again, so there is one
-    if not _is_hooked:
-        sys.addaudithook(_note)
-        _is_hooked = True
+    """Give the names of functions in C that do I/O, as this thread calls them in the block."""
     seen: list[str] = []
-    _seen[threading.get_ident()] = seen
+
+    def note(_frame: object, event: str, function: object) -> None:
+        if event == "c_call" and _is_io(function):
+            seen.append(repr(function))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
     try:
         yield seen
     finally:
-        del _seen[threading.get_ident()]
+        sys.setprofile(before)
