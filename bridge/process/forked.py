@@ -103,7 +103,8 @@ def end_child(who: str) -> NoReturn:
     say.start()
     say.join(_TO_SAY)
     if say.is_alive():
-        os.write(_STDERR, f"{words}\n".encode(errors="replace"))
+        with suppress(OSError):  # somebody has closed it
+            os.write(_STDERR, f"{words}\n".encode(errors="replace"))
     os._exit(_EXIT_CODE)
 
 
