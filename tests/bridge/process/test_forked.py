@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -10,7 +11,7 @@ import threading
 import pytest
 import uvloop
 
-from bridge.process.forked import end_in, forks, let_go_of
+from bridge.process.forked import end_child, end_in, forks, let_go_of
 from bridge.process.threads import in_thread
 
 
@@ -106,3 +107,22 @@ async def test_threads_of_our_own_run_though_others_have_filled_or_ended_theirs(
     await asyncio.gather(*blocked)
     await loop.shutdown_default_executor()
     assert await in_thread(lambda: "done") == "done"
+
+
+def test_a_child_ends_though_it_can_say_nothing():
+    """Where the log hangs and the error output is closed, one that has come back ends all the same.
+
+    Another exit code than that of `end_child` would be of a child that went on.
+    """
+
+    def come_back() -> int:
+        hanging = logging.Handler()
+        hanging.emit = lambda _: threading.Event().wait()
+        logging.getLogger().handlers[:] = [hanging]
+        os.close(2)
+        try:
+            end_child("the event loop")
+        except OSError:
+            return 7
+
+    assert in_child(come_back) == 1
